@@ -19,10 +19,12 @@ class TrainingConfig:
     """Configure the training of a network. A step is one update of the weights."""
 
     epochs: int = 40  # passes over the training rows
+    stop_epoch: int = 0  # after which it ends, though the schedule is that of all epochs; 0 is the last
     batch_size: int = 32  # rows of one batch, over all ranks
     learning_rate: float = 2e-3  # at its peak
     # of matrices, not of norms and biases; decoupled (adamw, muon) or an L2 penalty (adam, sgd, rmsprop)
     weight_decay: float = 1e-2
+    prior: float = 0.0  # of matrices: weight decay over the number of training rows, besides; 1 is a normal prior
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] = "adamw"  # muon: hidden matrices; adamw the rest
     momentum: float = 0.9  # of sgd: the share of the last step's direction that is kept
     layer_decay: float = 1.0  # each layer learns at this share of the rate of the one nearer the output, 1 is off
@@ -49,7 +51,16 @@ class TrainingConfig:
                 raise ModelError(f"{getattr(self, name)!r} is not a valid value of {name}", place="train", fix=fix)
         for name in ("epochs", "batch_size", "accumulate", "plateau_patience"):
             self._at_least(name, 1)
-        for name in ("weight_decay", "clip", "mixup", "patience", "checkpoint_seconds", "grad_spike_factor"):
+        for name in (
+            "weight_decay",
+            "prior",
+            "stop_epoch",
+            "clip",
+            "mixup",
+            "patience",
+            "checkpoint_seconds",
+            "grad_spike_factor",
+        ):
             self._at_least(name, 0)
         for name in ("momentum", "ema", "swa", "warmup_share", "layer_decay", "lr_after_skip"):
             self._share(name)
@@ -73,6 +84,11 @@ class TrainingConfig:
             if name not in known:
                 raise ModelError(f"{name!r} is not an option of training", place="train", fix=suggest(name, known))
         return dataclasses.replace(self, **changes)
+
+    @property
+    def last_epoch(self) -> int:
+        """The epochs that are trained, unless it stops before."""
+        return min(self.stop_epoch or self.epochs, self.epochs)
 
     @property
     def averages_weights(self) -> bool:

@@ -37,7 +37,7 @@ class History(list[dict[str, Any]]):
 
     def is_over(self, config: TrainingConfig) -> bool:
         """Tell whether nothing is left to train: all epochs are done, or training has stopped before."""
-        return len(self) >= config.epochs or self.has_stopped(config)
+        return len(self) >= config.last_epoch or self.has_stopped(config)
 
     def has_stopped(self, config: TrainingConfig) -> bool:
         """Tell whether patience is at its end or the loss has diverged."""

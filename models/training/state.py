@@ -35,7 +35,8 @@ class TrainingState:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over `rows`
         self.run = _identity(config, self.weights, rows)
         self.groups = network.groups()
-        self.optimizers = {name: build_optimizers(config, network, weights) for name, weights in self.groups.items()}
+        decay = config.replace(weight_decay=config.weight_decay + config.prior / rows)
+        self.optimizers = {name: build_optimizers(decay, network, weights) for name, weights in self.groups.items()}
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         chosen = {f"task.{name}" for name, _ in network.task.named_buffers()}  # by validation rows: no step moves them
         learned = {name: tensor for name, tensor in self.weights.items() if name not in chosen}

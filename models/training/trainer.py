@@ -125,7 +125,7 @@ class Trainer:
         `steps` bounds the updates of the weights in all. Returns between two steps; another call continues from there.
         Raises ModelError when the loss is not a number before any epoch could be kept.
         """
-        target = self.config.epochs if epochs is None else epochs
+        target = self.config.last_epoch if epochs is None else epochs
         meter = ThroughputMeter(self._rows_done, target * self.train.rows)
         while self.epoch < target and not self.history.has_stopped(self.config):
             if not self._train_epoch(target, deadline, meter, steps):

@@ -70,12 +70,16 @@ class TrainConfig(Section):
     """Vary training rows as their kinds do: images (not under masks, boxes) are turned, scaled …"""
     epochs: Count | None = None
     """Passes over the training rows."""
+    stop_epoch: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    """Epoch after which it ends, though the schedule is that of all epochs; 0 is the last."""
     batch_size: Count | None = None
     """Rows of one batch, over all workers."""
     learning_rate: Annotated[float, Field(gt=0, le=1000)] | None = None
     """At its peak."""
     weight_decay: Strength | None = None
     """Of matrices, not of norms and biases."""
+    prior: Strength | None = None
+    """Weight decay over the number of training rows, besides: it fades as rows come."""
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] | None = None
     """Muon is for hidden matrices; the rest then learns by adamw."""
     momentum: Share | None = None

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from evergreen.core.progress import Progress
     from evergreen.stages.train.config import TrainConfig
 
-WORK = 40.0  # nominal seconds of one core that all folds may take, see models/work.py
+WORK = 24.0  # nominal seconds of one core that all folds may take, see models/work.py
 MIN_STEPS = 400  # updates that a fold trains for at least, where nobody has set epochs: the best of them is kept
 MIN_FOLDS = 3  # fewer learn from too few of the rows to speak for a network of all
 POLL_SECONDS = 0.5
@@ -56,11 +56,16 @@ class OutOfFold:
     target: Tensor
 
     def best_epoch(self, task: Task) -> int:
-        """Return the epoch with the best deciding score, the first of equals."""
-        name, direction = next(iter(task.METRICS.items()))
-        sign = 1 if direction == "max" else -1
-        scores = torch.tensor([sign * task.metrics(output, self.target)[name] for output in self.outputs])
-        return 1 + int(scores.nan_to_num(-torch.inf).argmax())
+        """Return the last epoch that is no more than one standard error behind the best on the same rows.
+
+        The best of many epochs looks better than it is, and the last ones are those of the lowest learning rates.
+        """
+        sign = 1 if task.ROW_SCORE_GOAL == "min" else -1
+        errors_EN = sign * torch.stack([task.row_scores(output, self.target).double() for output in self.outputs])
+        means_E = errors_EN.mean(1).nan_to_num(torch.inf, posinf=torch.inf)
+        behind_EN = errors_EN - errors_EN[means_E.argmin()]
+        limits_E = behind_EN.std(1) / behind_EN.shape[1] ** 0.5
+        return 1 + int((behind_EN.mean(1) <= limits_E).nonzero().max())
 
     def facts(self, epoch: int) -> tuple[Tensor, Tensor]:
         """Return the metric inputs after an epoch, counted from 1; after the last one that no fold diverged before."""
@@ -137,7 +142,7 @@ def load(plan: RunPlan) -> OutOfFold | None:
 
 def settle(plan: RunPlan, found: OutOfFold) -> RunPlan:
     """Return the plan with the epochs that are best on the rows of all folds, where these may be chosen."""
-    return plan.ending_at(found.best_epoch(build_network(plan)[0].task))
+    return plan.ending_at(found.best_epoch(build_network(plan)[0].task), len(found.outputs))
 
 
 def run(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) -> OutOfFold:

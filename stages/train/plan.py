@@ -54,11 +54,12 @@ class RunPlan:
     freeze: str = "nothing"  # the weights that are not trained
     provisional: str = ""  # why the choice of the architecture or its options is not final yet
 
-    def ending_at(self, best_epoch: int) -> Self:
-        """Return this plan as one that keeps its last epoch: the best one, where that may be chosen."""
-        is_free = self.settles_epochs or self.recipe["keep"] == "best"
-        recipe = self.recipe | {"keep": "last", "epochs": best_epoch if is_free else self.recipe["epochs"]}
-        return dataclasses.replace(self, recipe=recipe).in_folder(Path(self.folder).parent)
+    def ending_at(self, best_epoch: int, epochs: int) -> Self:
+        """Return this plan as one that keeps its last epoch: of so many the best one, where that may be chosen."""
+        changes: dict[str, Any] = {"keep": "last"}
+        if self.settles_epochs or self.recipe["keep"] == "best":
+            changes |= {"epochs": epochs, "stop_epoch": best_epoch}
+        return dataclasses.replace(self, recipe=self.recipe | changes).in_folder(Path(self.folder).parent)
 
     def key(self) -> str:
         """Return a hash that is equal for runs with equal results."""
@@ -101,7 +102,7 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         augment=config.augment,
         refit=bool(config.train_on_validation or folds),
         folds=folds,
-        settles_epochs=bool(folds) and not (config.restore or "epochs" in values),
+        settles_epochs=bool(folds) and not (config.restore or values.keys() & {"epochs", "stop_epoch"}),
         balance=config.class_balanced,
         bucket=config.bucket_by_length,
         window=window,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CALIBRATION_ROWS = 20_000  # more validation rows move a temperature no further
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
 
-VERSION = 3  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 4  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -68,7 +68,9 @@ def _train_or_load(plan: RunPlan, config: TrainConfig, paths: Paths, progress: P
 
 def _calibrate(plan: RunPlan, trained: FinishedRun, folds: OutOfFold) -> tuple[Network, dict[str, Any]]:
     """Return the plan's network, calibrated by what the folds' networks answered, and its card."""
-    network, task, facts = trained.network, trained.network.task, folds.facts(plan.recipe["epochs"])
+    from evergreen.models.training.config import TrainingConfig
+
+    network, task, facts = trained.network, trained.network.task, folds.facts(TrainingConfig(**plan.recipe).last_epoch)
     network.load_state_dict(trained.weights)
     for name, value in task.calibrate(*facts).items():
         task.get_buffer(name).copy_(value)

@@ -11,6 +11,7 @@ from evergreen.models.training.feed import TensorFeed
 from evergreen.models.training.learning_rate import learning_rate_at, plateau_drops
 from evergreen.models.training.loss_module import LossModule, mixup_inputs
 from evergreen.models.training.optimizers import build_optimizers, layerwise_lr_scales, list_layers
+from evergreen.models.training.state import TrainingState
 from evergreen.models.training.trainer import Trainer
 
 
@@ -126,3 +127,14 @@ def test_mixup_refuses_what_cannot_be_mixed(network, make):
 def test_wrong_numbers_are_refused(wrong):
     with pytest.raises(ModelError, match=next(iter(wrong))):
         TrainingConfig(**wrong)
+
+
+def test_a_prior_fades_as_rows_come(network):
+    decays = {}
+    for rows in (10, 1000):
+        made = network()
+        groups = (
+            TrainingState(made, TrainingConfig(weight_decay=0.1, prior=2.0), rows).optimizers["all"][0].param_groups
+        )
+        decays[rows] = sorted({group["weight_decay"] for group in groups})
+    assert decays == {10: pytest.approx([0.0, 0.3]), 1000: pytest.approx([0.0, 0.102])}

@@ -23,8 +23,8 @@ from evergreen.stages.artifacts import save_model
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.train import cross_validation, worker
 from evergreen.stages.train import stage as train
-from evergreen.stages.train import worker
 from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.plan import plan_run
 from evergreen.stages.tune import stage as tune
@@ -135,6 +135,21 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(prepared):
     assert (folder / "lock").read_text() == ""  # another worker took it over, and gave it back
     assert epochs_told(folder).count(1) == 1  # the second group did not begin anew
     assert bytes_of(prepared) == undisturbed
+
+
+def test_folds_on_rays_cores_answer_as_folds_trained_here(prepared):
+    params = TrainConfig(epochs=3)
+    train.run(params, prepared, task="regression")
+    under_ray = bytes_of(prepared)
+    plan = cross_validation.limit_folds(plan_run(params, prepared, "regression"))
+    (file,) = Path(plan.folder).glob("folds/4.safetensors")
+    answers = file.read_bytes()
+    file.unlink()
+    torch.set_num_threads(1)
+    cross_validation.train_fold(plan, 4)
+    assert file.read_bytes() == answers
+    assert train.run(params, prepared, task="regression")["reused"]
+    assert bytes_of(prepared) == under_ray
 
 
 def test_what_only_a_worker_sees_to_be_wrong_is_one_clear_message(clone):

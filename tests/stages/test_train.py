@@ -155,19 +155,33 @@ def test_folds_choose_the_epochs_that_nobody_has_set(paths):
     found, task = cross_validation.load(made), worker.build_network(made)[0].task
     n_epochs = math.ceil(400 / math.ceil(len(found.target) * 0.8 / 64))
     assert len(found.outputs) == n_epochs > made.recipe["epochs"]
-    r2 = [task.metrics(output, found.target)["r2"] for output in found.outputs]
     settled = cross_validation.settle(made, found)
-    assert settled.recipe == made.recipe | {"epochs": 1 + np.argmax(r2), "keep": "last"}
-    assert settled.recipe["epochs"] < n_epochs
+    last = settled.recipe["stop_epoch"]
+    assert settled.recipe == made.recipe | {"epochs": n_epochs, "stop_epoch": last, "keep": "last"}
+    r2 = [task.metrics(output, found.target)["r2"] for output in found.outputs]
+    assert 1 + np.argmax(r2) <= last < n_epochs
+    assert r2[last - 1] > r2[-1]
+    worker.build_trainer(settled).run()
+    trained = worker.load_finished(settled)
+    assert len(trained.history) == last
     assert torch.equal(found.facts(7)[0], found.outputs[6])
+
+
+def test_the_last_epoch_that_is_as_good_as_the_best_is_kept(paths):
+    task, target = worker.build_network(plan(paths))[0].task, torch.linspace(-1, 1, 100)
+    random = torch.Generator().manual_seed(0)
+    noise = [torch.randn(100, generator=random) for _ in range(3)]
+    errors = [2 * noise[0], noise[0], noise[0] + 0.01 * noise[1], 1.5 * noise[2], torch.full((100,), torch.nan)]
+    found = cross_validation.OutOfFold([target + error for error in errors], target)
+    assert found.best_epoch(task) == 3
 
 
 def test_epochs_that_were_set_stay(paths):
     made = plan_run(TrainConfig(epochs=4), paths, "regression")
-    assert made.ending_at(2) == made  # it keeps its last one
+    assert made.ending_at(2, 4) == made  # it keeps its last one
     assert cross_validation.build_fold(made, 0).config.epochs == 4
     best = dataclasses.replace(made, recipe=made.recipe | {"keep": "best"})
-    assert best.ending_at(2).recipe == made.recipe | {"epochs": 2, "keep": "last"}
+    assert best.ending_at(2, 4).recipe == made.recipe | {"stop_epoch": 2, "keep": "last"}
 
 
 def at(made, folder, **changes):

@@ -13,12 +13,12 @@ from evergreen.stages.trials.proposals import BATCH, Search, distribution, is_pr
 from evergreen.stages.tune import stage as tune
 from evergreen.stages.tune.config import TuneConfig
 
-OWN = {"weight_decay": 0.02}
+OWN = {"prior": 0.02}
 SEARCH = Search("/ready", "v", "regression", "linear", OWN, ("r2", "max"), 0, 27)
 
 
 def entry(value, score):
-    return {"options": {"weight_decay": value}, "score": score, "epochs": 1, "seconds": 0.1, "state": "finished"}
+    return {"options": {"prior": value}, "score": score, "epochs": 1, "seconds": 0.1, "state": "finished"}
 
 
 def test_the_ledger_gives_back_what_belongs_to_its_context(tmp_path):
@@ -48,7 +48,7 @@ def test_defaults_that_win_are_said_and_change_nothing():
 
 def test_a_better_point_wins_and_a_cut_one_cannot():
     choice = tune._decide(SEARCH, [entry(0.02, 0.4), entry(0.5, 0.5)], [entry(0.9, 0.99)], 0.05)
-    assert choice["options"] == {"weight_decay": 0.5}
+    assert choice["options"] == {"prior": 0.5}
     assert choice["score"] == 0.5
     assert len(choice["trials"]) == 3
     assert "the defaults reach 0.4" in choice["why"]
@@ -57,7 +57,7 @@ def test_a_better_point_wins_and_a_cut_one_cannot():
 def test_smaller_wins_where_the_metric_says_so():
     search = Search("/ready", "v", "forecasting", "linear", OWN, ("mse", "min"), 0, 27)
     choice = tune._decide(search, [entry(0.02, 0.4), entry(0.5, 0.3)], [], 0.0)
-    assert choice["options"] == {"weight_decay": 0.5}
+    assert choice["options"] == {"prior": 0.5}
 
 
 def test_a_gain_within_one_standard_error_is_no_gain():
@@ -122,7 +122,7 @@ def test_a_wrong_number_is_refused(wrong):
 
 
 def finished(number, rank, curve=()):
-    options = {"weight_decay": 0.01 * (number + 1)}
+    options = {"prior": 0.01 * (number + 1)}
     return {"number": number, "options": options, "score": rank, "rank": rank, "curve": list(curve) or [rank] * 27}
 
 
