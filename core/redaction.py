@@ -12,19 +12,10 @@ MASK = "***"
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 LEVELS = 3  # of percent-encoding
 SHORTEST = 4  # characters of a value that is looked for in any text
-ENDINGS = (  # of keys, in small letters and without marks: clientsecret, xamzsecuritytoken, …
-    *(
-        "password",
-        "passwd",
-        "passphrase",
-        "passcode",
-        "pwd",
-        "secret",
-        "token",
-        "signature",
-        "credential",
-        "credentials",
-    ),
+# of keys, in small letters and without marks: clientsecret, xamzsecuritytoken, …
+ENDINGS = (
+    *("password", "passwd", "passphrase", "passcode", "pwd"),
+    *("secret", "token", "signature", "credential", "credentials"),
     *("apikey", "accesskey", "secretkey", "accountkey", "privatekey", "subscriptionkey", "authkey", "sharedkey"),
 )
 PASSWORDS = ENDINGS[:5]  # what a key of a query in SQL may not be either

@@ -16,14 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, find_nearest, suggest
-from evergreen.data.arrow import (
-    RowErrors,
-    decode_array,
-    holds_codes,
-    is_mostly_numbers,
-    joint_codes,
-    to_strings,
-)
+from evergreen.data.arrow import RowErrors, decode_array, holds_codes, is_mostly_numbers, joint_codes, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import format_value
