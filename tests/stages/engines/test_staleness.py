@@ -30,7 +30,7 @@ def test_what_is_recorded_is_up_to_date_for_dvc_too(paths: Paths) -> None:
     assert re.findall(r"^\S+", dvc(paths.root, "status"), re.MULTILINE) == ["versions@alpha:"]
     assert running(dvc(paths.root, "repro")) == ["versions@alpha"]
     lock = (paths.root / "dvc.lock").read_text().replace(f"{sys.executable} stage.py", "evergreen")
-    assert len(lock) <= 5 * 1024
+    assert len(lock.replace("alpha", "high_digits_frozen")) <= 5_000  # the longest name of this repository
     assert not sh(paths.root, "git", "status", "--porcelain", "--", "data", "models", ".dvc")
     assert not list(paths.root.glob("*/store/**/.gitignore"))
 
