@@ -14,6 +14,7 @@ from evergreen.models.training.trainer import Trainer
 from evergreen.stages import pipeline
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.trials.folds import default_folds
 from evergreen.stages.trials.trial import split_config_and_options
 from evergreen.stages.validate.reference_models import fit_reference
 
@@ -35,7 +36,7 @@ class Reached:
         torch.manual_seed(0)
         network = build(architecture, asked.task, spec.inputs, spec.target)
         seen = {key: np.concatenate([train[key], validation[key]]) for key in train}
-        rows = seen if asked.train.train_on_validation else train
+        rows = seen if asked.train.train_on_validation or default_folds(spec, paths.ready) else train
         loop = Trainer(network, InMemoryBatches(rows, recipe.batch_size, seed=0, shuffle=True), validation, recipe)
         loop.run()
         network.load_state_dict(loop.best_state())
