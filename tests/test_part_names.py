@@ -39,10 +39,16 @@ OTHER_MEANINGS = {
     "evergreen/estimators.py": {"seed"},  # of random numbers
     "stages/train/stage.py": {"seed"},
     "stages/trials/race.py": {"seed"},
-    "stages/select/stage.py": {"seed"},
     "stages/trials/proposals.py": {"number", "seed"},  # of a trial
     "stages/trials/search.py": {"number"},
     "flows/server.py": {"tags"},  # of a run
+    "flows/schedule.py": {"tags"},  # of a deployment
+    "flows/notifications.py": {"text"},  # of a message
+    **dict.fromkeys(
+        ("stages/deploy/late_labels.py", "stages/deploy/protocols/labels.py"), {"labels"}
+    ),  # that came later
+    "cli/application.py": {"labels"},  # a command: answers that came later
+    "stages/deploy/tensors.py": {"number", "boolean"},  # types of JSON
     "pages/charts/graph_drawing.py": {"graph"},  # what a drawing shows
     "pages/charts/overlays.py": {"boxes"},
     "data/field.py": {"encoder"},  # the word of a tensor's encoding

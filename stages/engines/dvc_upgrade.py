@@ -42,6 +42,8 @@ def upgrade_records(lock: str, root: Path, pipelines: Sequence[Pipeline]) -> str
         for stage in STAGES:
             name = f"{stage}@{pipeline.name}"
             record = records.get(name, {})
+            if not all(isinstance(one.get("path"), str) for what in ("deps", "outs") for one in record.get(what, [])):
+                continue  # DVC will say that the file is damaged
             deps = [dep for dep in record.get("deps", []) if "/store/" in dep["path"]]
             files = [root / one["path"] for one in (*deps, *record.get("outs", []))]
             if len(deps) == len(record.get("deps", [])) or not all(file.exists() for file in files):

@@ -141,7 +141,8 @@ def test_a_coin_s_probabilities_lose_whatever_their_accuracy(head):
     assert coin["accuracy"] == 1 > useful["accuracy"]
     assert coin["log_loss"] > 0.69 > 0.5 > useful["log_loss"]
     history = History(task.METRICS)
-    assert history.sort_key({**useful, "validation_loss": 1.0}) > history.sort_key({**coin, "validation_loss": 0.0})
+    kept, left = ({"train_loss": 0.5, "validation_loss": loss} for loss in (1.0, 0.0))
+    assert history.sort_key({**useful, **kept}) > history.sort_key({**coin, **left})
     metric, way = next(iter(task.METRICS.items()))
     assert Score(useful[metric], 1.0, 1, 1.0).better(Score(coin[metric], 0.0, 1, 1.0), way)
     assert Score(coin[metric], 0.0, 1, 1.0).better(Score(float("nan"), 0.0, 1, 1.0), way)
