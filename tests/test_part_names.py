@@ -44,9 +44,8 @@ OTHER_MEANINGS = {
     "flows/server.py": {"tags"},  # of a run
     "flows/schedule.py": {"tags"},  # of a deployment
     "flows/notifications.py": {"text"},  # of a message
-    **dict.fromkeys(
-        ("stages/deploy/late_labels.py", "stages/deploy/protocols/labels.py"), {"labels"}
-    ),  # that came later
+    "stages/deploy/late_labels.py": {"labels"},  # answers that came later
+    "stages/deploy/protocols/labels.py": {"labels"},
     "cli/application.py": {"labels"},  # a command: answers that came later
     "stages/deploy/tensors.py": {"number", "boolean"},  # types of JSON
     "pages/charts/graph_drawing.py": {"graph"},  # what a drawing shows
