@@ -28,7 +28,7 @@ run: $(READY)          ## bring the pipeline up to date, release it, serve it, a
 
 test: $(READY)         ## FAST=1 leaves out what starts an engine, and what takes long
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/slow --ignore=tests/cluster $(ON_ALL_CORES) $(if $(FAST),-m "not slow")
-	@$(if $(FAST),,$(BIN)/python -m pytest tests/slow $(TWO_AT_ONCE))
+	@$(if $(FAST),,OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow $(TWO_AT_ONCE))
 
 cluster-test: $(READY) ## as root: several machines on this one, by network namespaces; skipped with the reason elsewhere
 	@$(BIN)/python -m pytest tests/cluster -rs
