@@ -32,6 +32,7 @@ def test_scikit_learn_s_own_checks_pass(estimator) -> None:
     check_estimator(estimator("linear", epochs=8), expected_failed_checks=EXPECTED, on_skip=None)
 
 
+@pytest.mark.slow
 def test_mixed_columns_with_missing_values_and_texts_as_labels() -> None:
     columns, labels = mixed_rows(400)
     model = evergreen.Classifier("mlp", epochs=40).fit(columns, labels)
@@ -70,6 +71,7 @@ def test_the_same_seed_gives_the_same_network_and_leaves_torch_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.slow
 def test_auto_keeps_the_architecture_that_validates_best() -> None:
     draw = np.random.default_rng(0)
     X = draw.uniform(-1, 1, (400, 2))

@@ -20,6 +20,7 @@ def described(capsys: pytest.CaptureFixture[str]) -> dict:
     return json.loads(capsys.readouterr().out)["pipelines"][0]
 
 
+@pytest.mark.slow
 def test_a_rejected_candidate_is_not_asked_about_again(paths, capsys):
     assert described(capsys)["waits"] is True
     assert main.main(["status", "churn"]) == 0

@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -35,6 +36,7 @@ def encode(train: pa.Table, *tables: pa.Table) -> tuple[spec.FeatureSpec, list[d
     return made, [made.encode(table, target=True) for table in (train, *tables)]
 
 
+@pytest.mark.slow
 def test_linear_and_the_reference_are_as_good_as_tf_idf_with_logistic_regression():
     scores: dict[str, list[float]] = {"theirs": [], "linear": [], "reference": []}
     for seed in range(2):
@@ -76,6 +78,7 @@ def test_what_is_rare_in_the_training_texts_weighs_more_and_what_they_lack_nothi
     assert flat({"text ngrams": unknown}).abs().sum() == 0
 
 
+@pytest.mark.slow
 def test_other_networks_and_older_data_read_tokens_as_before():
     train, _ = split_texts(0, 60)
     described, (seen,) = encode(train)

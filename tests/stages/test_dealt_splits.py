@@ -97,6 +97,7 @@ def test_where_no_row_is_named_to_validate_an_exact_share_does(tmp_path):
     assert len(read(paths.ready, "validation")) == 64
 
 
+@pytest.mark.slow
 def test_another_seed_or_share_deals_anew_and_a_split_by_time_keeps_the_record(tmp_path):
     first = places(prepare(tmp_path, ROWS))
     lines = [line.replace(f",p{i % 40},", f",{i},") for i, line in enumerate(ROWS)]
@@ -120,6 +121,7 @@ def test_rows_that_a_hash_split_before_stay_where_they_are(tmp_path, monkeypatch
     assert len(Assignment.read(paths.described / assignment.FILE).units) == len(set(ROWS))
 
 
+@pytest.mark.slow
 def test_without_a_record_the_rows_that_are_ready_stay_and_else_the_same_are_dealt_alike(tmp_path):
     prepare(tmp_path, ROWS[:250])
     paths = prepare(tmp_path, ROWS)
@@ -134,6 +136,7 @@ def test_without_a_record_the_rows_that_are_ready_stay_and_else_the_same_are_dea
 
 
 @pytest.mark.parametrize("moment", ["write_description", "_swap"])
+@pytest.mark.slow
 def test_killed_midway_the_record_is_whole_and_it_ends_as_if_it_never_was(tmp_path, monkeypatch, moment):
     prepare(tmp_path / "whole", ROWS[:250])
     whole = folder_version(prepare(tmp_path / "whole", ROWS).ready)
@@ -154,6 +157,7 @@ def test_killed_midway_the_record_is_whole_and_it_ends_as_if_it_never_was(tmp_pa
     assert folder_version(prepare(tmp_path / "killed", ROWS).ready) == whole
 
 
+@pytest.mark.slow
 def test_cut_short_while_rows_are_dealt_it_goes_on(tmp_path, monkeypatch):
     whole, write = folder_version(prepare(tmp_path / "whole", ROWS).ready), shards._write_shard
     for stop in range(1, 6):  # shards of the first turn and the second

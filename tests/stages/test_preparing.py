@@ -85,6 +85,7 @@ def test_shards_say_what_the_whole_does(tmp_path, monkeypatch):
     assert told["quarantined"]["rows"] == 3
 
 
+@pytest.mark.slow
 def test_cut_short_anywhere_it_goes_on_with_what_is_finished(tmp_path, small, monkeypatch):
     paths = collected(tmp_path)
     whole, written = prepare(paths), shards._write_shard
@@ -121,6 +122,7 @@ def test_killed_before_the_last_step_nothing_is_prepared_again(tmp_path, small, 
     assert prepare(paths) == whole
 
 
+@pytest.mark.slow
 def test_other_wishes_begin_anew(tmp_path, small, monkeypatch):
     paths, written = collected(tmp_path), shards._write_shard
     monkeypatch.setattr(

@@ -417,6 +417,7 @@ def test_times_that_may_be_read_two_ways_are_asked_about(tmp_path):
     assert summary(paths)["cuts"]["test_from"].startswith("2024-10-")
 
 
+@pytest.mark.slow
 def test_a_weight_is_no_input_travels_with_its_row_and_says_how_often_it_is_seen(tmp_path):
     paths, file = Paths(tmp_path, "weighted"), tmp_path / "rows.csv"
     lines = [f"{n},{n * 7 % 50},{'nan,' if n == 3 else '-1,' if n == 4 else f'{n % 3},'}{n % 2}" for n in range(300)]

@@ -217,6 +217,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_loses_at_most_a_second_and_the_next_replica_tidies_up(models, tmp_path, start):
     home = tmp_path / ".evergreen" / "requests"
     command = [sys.executable, "-c", CHILD, str(ROOT), str(models["sizes"]), str(home)]

@@ -150,6 +150,7 @@ def test_folds_that_are_too_much_work_are_left_out(paths, monkeypatch):
     assert less.folder == plan(paths).folder != full.folder
 
 
+@pytest.mark.slow
 def test_folds_choose_the_epochs_that_nobody_has_set(paths):
     made = fold_by_fold(paths, learning_rate=0.02, batch_size=64, options={"dropout": 0.0})
     found, task = cross_validation.load(made), worker.build_network(made)[0].task

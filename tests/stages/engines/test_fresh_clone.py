@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from evergreen.core.paths import Paths
 from evergreen.data.prepare.assignment import FILE
 from evergreen.stages.artifacts import folder_version
@@ -12,6 +14,7 @@ from tests.stages.engines.small_clone import PERSON, dvc, sh
 PIPELINE = "task: classification\ncollect: {uri: t.csv}\npreprocess: {target: y}\n"
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_splits_alike_whether_pulled_or_not(tmp_path: Path) -> None:
     root, paths = tmp_path / "first", Paths(tmp_path / "first", "t")
     root.mkdir()
