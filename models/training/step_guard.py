@@ -38,8 +38,9 @@ class StepGuard:
         elif state.scaler.is_enabled():
             return True
         else:
-            norm = torch.stack(torch._foreach_norm([one.grad for one in state.groups[group] if one.grad is not None]))
-        return state.scaler.is_enabled() or self._is_usual(group, float(norm.norm()))
+            gradients = [one.grad for one in state.groups[group] if one.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        return state.scaler.is_enabled() or self._is_usual(group, float(norm))
 
     def skip(self, n_rows: int) -> None:
         """Count an update that is not made, of `n_rows` of this rank, and restore the norms' statistics."""
