@@ -1,5 +1,6 @@
 """Real data of the four kinds, prepared and learned from in seconds, for every test that needs a candidate."""
 
+import asyncio
 import dataclasses
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from evergreen.models.training.trainer import Trainer
 from evergreen.stages.artifacts import save_model
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
+from evergreen.stages.deploy.endpoint import Endpoint
 from evergreen.stages.preprocess import stage as preprocess
 
 SOURCES = {
@@ -61,3 +63,21 @@ def candidates(tmp_path_factory):
 @pytest.fixture(scope="session", name="train")
 def trainer():
     return train
+
+
+@pytest.fixture(scope="module")
+def serve_models(tmp_path_factory, random_model):
+    """Load untrained models of digits, sizes and photos into an endpoint, each with these limits."""
+
+    def serve(limits, **config):
+        entries = {}
+        for name in ("digits", "sizes", "photos"):
+            folder = tmp_path_factory.mktemp(name)
+            random_model(name, folder, 1)
+            entries[name] = {"version": "v1.0.0", "path": str(folder), "limits": limits}
+        made = Endpoint()
+        asyncio.run(made.reconfigure({"revision": "1", "hosts": [], "pipelines": entries, **config}))
+        assert not made.failures
+        return made
+
+    return serve

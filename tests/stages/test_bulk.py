@@ -18,7 +18,6 @@ import pytest
 
 from evergreen.stages.deploy import bulk
 from evergreen.stages.deploy.config import DeployConfig
-from evergreen.stages.deploy.endpoint import Endpoint
 from evergreen.stages.deploy.formats import formats
 
 LIMITS = DeployConfig(
@@ -36,16 +35,9 @@ N_ROWS = 2500  # more than a batch
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory, random_model):
-    entries = {}
-    for name in ("digits", "sizes", "photos"):
-        folder = tmp_path_factory.mktemp(name)
-        random_model(name, folder, 1)
-        entries[name] = {"version": "v1.0.0", "path": str(folder), "limits": LIMITS}
-    made = Endpoint()
+def endpoint(tmp_path_factory, serve_models):
     home = tmp_path_factory.mktemp("home")
-    asyncio.run(made.reconfigure({"revision": "1", "hosts": [], "home": str(home), "pipelines": entries}))
-    assert not made.failures
+    made = serve_models(LIMITS, home=str(home))
     yield made
     assert (made.spools.held_bytes, made.bodies.held_bytes, [one for one in home.iterdir() if one.is_file()]) == (
         0,

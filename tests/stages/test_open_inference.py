@@ -17,16 +17,8 @@ LIMITS = DeployConfig(max_rows=20, max_queue_rows=40, max_body_bytes=20_000).mod
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory, random_model):
-    entries = {}
-    for name in ("digits", "sizes", "photos"):
-        folder = tmp_path_factory.mktemp(name)
-        random_model(name, folder, 1)
-        entries[name] = {"version": "v1.0.0", "path": str(folder), "limits": LIMITS}
-    made = Endpoint()
-    asyncio.run(made.reconfigure({"revision": "1", "hosts": [], "pipelines": entries}))
-    assert not made.failures
-    return made
+def endpoint(serve_models):
+    return serve_models(LIMITS)
 
 
 def ask(endpoint, path, body=None, **headers):
