@@ -91,10 +91,10 @@ class Race:
                 else:
                     self.unready[place] = f"its process died {MAX_DEATHS} times"
             except ray.exceptions.RayTaskError as error:
-                self.unready[place] = str(error.cause)
+                self.unready[place] = f"it cannot read the prepared data: {error.cause}"
         if len(self.unready) == len(self.workers):
             fix = "see that `storage` in cluster.yaml is a folder that every machine sees under this path"
-            raise OutageError(f"no worker can read the prepared data ({self.unready[0]})", place="cluster", fix=fix)
+            raise OutageError(f"no worker got ready ({self.unready[0]})", place="cluster", fix=fix)
 
     def __exit__(self, *_: object) -> None:
         import ray

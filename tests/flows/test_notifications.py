@@ -115,7 +115,6 @@ def test_an_address_that_apprise_does_not_know_is_said(tmp_path):
 
 
 def test_a_mail_arrives(tmp_path, monkeypatch):
-    pytest.importorskip("aiosmtpd")
     from aiosmtpd.controller import Controller
     from aiosmtpd.handlers import Message
 
