@@ -23,7 +23,7 @@ BOUNDS = {name: vars(config)[name] for name in ("Fraction", "Share", "OpenShare"
 class Options(Section):
     """Hold the options of a part that were written; its own defaults serve for the others."""
 
-    model_config = ConfigDict(validate_default=False)
+    model_config = ConfigDict(validate_default=False, use_attribute_docstrings=False)  # no source holds these
 
 
 def options_model(part: str, name: str) -> type[Section]:
