@@ -6,7 +6,7 @@ from evergreen.cli.output import CommandResult
 
 
 def watch() -> CommandResult:
-    """Run the pipelines' schedules, in UTC, until interrupted."""
+    """Run the pipelines' schedules until interrupted."""
     from evergreen.flows import schedule
 
     return CommandResult({"schedules": schedule.watch(partial(print, flush=True))}, "")

@@ -126,6 +126,4 @@ def _next_run(pipeline: Pipeline) -> str | None:
     """Return when the schedule is due next, in UTC; None without one."""
     if not pipeline.operation.schedule:
         return None
-    from cronsim import CronSim
-
-    return next(CronSim(pipeline.operation.schedule, datetime.now(UTC))).isoformat(timespec="minutes")
+    return next(pipeline.operation.due_after(datetime.now(UTC))).astimezone(UTC).isoformat(timespec="minutes")

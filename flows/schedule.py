@@ -37,7 +37,7 @@ def watch(show: Show) -> dict[str, str]:
     root = find_root()
     operations = read_operations(root, show)
     if not operations:
-        fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30 UTC'
+        fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30'
         raise PipelineError("no pipeline has a schedule", fix=fix)
     server = Server(root)
     with processes.exclusive_lock(
@@ -46,7 +46,7 @@ def watch(show: Show) -> dict[str, str]:
         server.start()
         url = server.wait()
         for name, operation in operations.items():
-            show(f"{name}: {operation.schedule} (UTC)")
+            show(f"{name}: {operation.schedule} ({operation.time_zone})")
         show(f"runs: {url}; to log in there, paste the line that this prints: cat {shlex.quote(str(server.key_file))}")
         show("Prefect's own commands: evergreen prefect …; stop: Ctrl-C, or evergreen stop")
         processes.save_pid(pid_file(root), os.getpid())
@@ -107,7 +107,7 @@ def make_deployment(name: str, operation: Operation) -> Any:
     return lifecycle.to_deployment(
         name=name,
         parameters={"name": name, "trigger": "schedule"},
-        schedule=Cron(operation.schedule, timezone="UTC"),
+        schedule=Cron(operation.schedule, timezone=operation.time_zone),
         tags=[name],
         concurrency_limit=in_turn if operation.catch_up == "all" else None,
     )
@@ -150,14 +150,12 @@ def catch_up(paths: Paths, operation: Operation, deployment: Any, seen: datetime
 
 def count_missed(paths: Paths, operation: Operation, seen: datetime | None) -> int:
     """Count the runs that were due since something watched last, or since the newest run began; at most MAX_MISSED."""
-    from cronsim import CronSim
-
     if seen is None:
         return 0
     newest = next(read_runs(paths), None)
     since = max(seen, datetime.fromisoformat(newest.started)) if newest else seen
     now = datetime.now(UTC)
-    return len(list(islice(takewhile(lambda due: due < now, CronSim(operation.schedule, since)), MAX_MISSED)))
+    return len(list(islice(takewhile(lambda due: due < now, operation.due_after(since)), MAX_MISSED)))
 
 
 def read_last_seen(root: Path) -> datetime | None:

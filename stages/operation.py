@@ -1,5 +1,7 @@
 """The keys of a pipeline's YAML beside the sections of its stages: when it runs, who releases it, who hears of it."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
@@ -7,7 +9,7 @@ from pydantic import AfterValidator, Field
 from evergreen.core.addresses import check_no_secret
 from evergreen.core.config import DIFFERENT, MAX_SHOWN, Section
 from evergreen.core.durations import parse_duration
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.redaction import VARIABLE
 from evergreen.core.yaml_file import YamlFile
 
@@ -16,13 +18,24 @@ WITHOUT_SECRET = {  # services whose addresses may do without one
     *("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"),
     *("dbus", "gnome", "macosx", "windows", "syslog", "rsyslog"),
 }
-CRON = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'
+CRON = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30'
 
 
 def _check_cron(schedule: str) -> str:
     if problem := cron_problem(schedule[: MAX_SHOWN + 1]):
         raise PipelineError(f"schedule {schedule[:MAX_SHOWN]!r} is not cron syntax ({problem})", fix=CRON)
     return schedule
+
+
+def _check_time_zone(name: str) -> str:
+    from zoneinfo import ZoneInfo, available_timezones
+
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, LookupError):  # a folder of zones, a path, no zone
+        fix = suggest(name, sorted(available_timezones()), "for example Europe/Berlin; zones")
+        raise PipelineError(f"there is no time zone {name!r}", fix=fix) from None
+    return name
 
 
 def _check_duration(duration: str) -> str:
@@ -90,7 +103,9 @@ class Operation(Section):
     """Say when a pipeline runs, who releases what it makes, and who hears of it."""
 
     schedule: Annotated[str, AfterValidator(_check_cron)] = Field("", json_schema_extra={"maxLength": MAX_SHOWN})
-    """Cron, in UTC; without it, the pipeline runs only by hand."""
+    """Cron; without it, the pipeline runs only by hand."""
+    time_zone: Annotated[str, Field(max_length=MAX_SHOWN), AfterValidator(_check_time_zone)] = "UTC"
+    """Whose clock the schedule means: "Europe/Berlin"; an hour that a change leaves out runs right after."""
     catch_up: Literal["none", "last", "all"] = "last"
     """Which of the runs that were due while nothing watched are made up for; `all` of them run one after the other."""
     retrain: RetrainConfig = RetrainConfig()
@@ -101,6 +116,14 @@ class Operation(Section):
     """Who hears of it, instead of those whom the project's `notify.yaml` names."""
     alarm_after: Duration = ""
     """How long it may go without a run that succeeds before that is an event of its own: "3 days"."""
+
+    def due_after(self, moment: datetime) -> Iterator[datetime]:
+        """Return when the schedule is due after a moment with a zone, again and again."""
+        from zoneinfo import ZoneInfo
+
+        from cronsim import CronSim
+
+        return CronSim(self.schedule, moment.astimezone(ZoneInfo(self.time_zone)))
 
 
 SECTIONS: dict[str, type[Section]] = {"release": ReleaseConfig, "notify": NotifyConfig, "retrain": RetrainConfig}
@@ -123,8 +146,6 @@ def cron_problem(schedule: str) -> str:
         return f"it is longer than {MAX_SHOWN} characters"
     if len(schedule.split()) != 5:
         return f"it has {len(schedule.split())} of the 5 fields"
-    from datetime import datetime
-
     from cronsim import CronSim, CronSimError
 
     try:

@@ -45,6 +45,16 @@ def test_runs_that_were_missed_are_counted(paths):
     assert schedule.count_missed(paths, HOURLY, now - timedelta(hours=5)) == 0
 
 
+def test_a_schedule_keeps_to_its_clock_when_clocks_change():
+    berlin = Operation(schedule="30 2 * * *", time_zone="Europe/Berlin")
+    spring, autumn = (
+        [str(next(due)) for due in [berlin.due_after(datetime(2026, month, day, tzinfo=UTC))] for _ in range(3)]
+        for month, day in ((3, 28), (10, 24))
+    )
+    assert spring == ["2026-03-28 02:30:00+01:00", "2026-03-29 03:00:00+02:00", "2026-03-30 02:30:00+02:00"]
+    assert autumn == ["2026-10-24 02:30:00+02:00", "2026-10-25 02:30:00+02:00", "2026-10-26 02:30:00+01:00"]
+
+
 def test_when_something_watched_last_is_on_the_disk(paths):
     assert schedule.read_last_seen(paths.root) is None
     file = paths.root / ".evergreen" / "watch_seen.json"
@@ -55,7 +65,17 @@ def test_when_something_watched_last_is_on_the_disk(paths):
     assert schedule.read_last_seen(paths.root) is None
 
 
-@pytest.mark.parametrize("wrong", ["catch_up: some", "retrain: {min_new_rows: -1}", "retrain: {min_distance: 3 moons}"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "catch_up: some",
+        "time_zone: Europe/Berlim",
+        "time_zone: Europe",
+        "time_zone: ../x",
+        "retrain: {min_new_rows: -1}",
+        "retrain: {min_distance: 3 moons}",
+    ],
+)
 def test_mistakes_are_said(paths, wrong):
     paths.pipeline.write_text(YAML + wrong + "\n")
     with pytest.raises(PipelineError, match=r"pipelines/churn\.yaml:5: "):
