@@ -1,10 +1,17 @@
 """What tests of several rooms share."""
 
+import gc
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from evergreen.core import parts, redaction
+
+
+def pytest_collection_finish():
+    """Keep what was imported out of the garbage collector's sight: looking through it took a sixth of the time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

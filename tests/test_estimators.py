@@ -27,7 +27,8 @@ def mixed_rows(count: int) -> tuple[dict[str, list[object]], list[str]]:
     return {"age": [None if draw.random() < 0.05 else years for years in age], "plan": plan}, label
 
 
-@pytest.mark.parametrize("estimator", [evergreen.Classifier, pytest.param(evergreen.Regressor, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("estimator", [evergreen.Classifier, evergreen.Regressor])
+@pytest.mark.slow
 def test_scikit_learn_s_own_checks_pass(estimator) -> None:
     check_estimator(estimator("linear", epochs=8), expected_failed_checks=EXPECTED, on_skip=None)
 
@@ -92,6 +93,7 @@ def test_what_is_kept_learns_from_all_rows_and_is_calibrated_by_those_held_out()
     assert 0.8 < np.mean((answers["low"].to_numpy() <= y) & (y <= answers["high"].to_numpy())) < 0.97
 
 
+@pytest.mark.slow
 def test_cross_validation_and_clones() -> None:
     X, y = load_diabetes(return_X_y=True)
     model = evergreen.Regressor("linear", options={"learning_rate": 0.01}, epochs=30)

@@ -3,6 +3,7 @@
 import inspect
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
 from evergreen.cli import application
@@ -12,6 +13,7 @@ from evergreen.stages.pipeline import CONFIGS, SECTIONS, STAGES
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_sections_are_files_and_steps():
     from evergreen.flows import steps  # Prefect takes seconds to import
 

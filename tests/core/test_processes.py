@@ -111,6 +111,7 @@ def test_a_number_that_somebody_else_got_is_left_alone(tmp_path, sleeper):
     assert sleeper.poll() is None
 
 
+@pytest.mark.slow
 def test_children_end_with_their_parent(tmp_path):
     parent = subprocess.Popen([sys.executable, "-c", PARENT])
     while not (children := psutil.Process(parent.pid).children()):
@@ -149,6 +150,7 @@ def test_what_is_launched_begins_only_once_it_is_on_disk(tmp_path, monkeypatch):
     assert not began.exists()
 
 
+@pytest.mark.slow
 def test_a_session_ends_whole_also_without_its_leader(tmp_path):
     orphan = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
     leader = subprocess.Popen([sys.executable, "-c", f"{orphan}; import time; time.sleep(60)"], start_new_session=True)

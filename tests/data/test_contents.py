@@ -65,6 +65,7 @@ def test_rows_are_of_the_bytes_that_were_hashed(files, processes):
 
 
 @pytest.mark.parametrize("size", [1, 5_000, scan.LARGE])
+@pytest.mark.slow
 def test_arrays_are_bounded_alike_whoever_scanned(tmp_path, monkeypatch, size):
     paths = [f"{tmp_path}/{number:04}" for number in range(3_000 if size < scan.LARGE else 30)]
     for number, path in enumerate(paths):

@@ -93,6 +93,7 @@ def test_ranks_put_together_are_the_one_feed(stream, world):
 
 
 @pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.slow
 def test_an_epoch_goes_on_at_any_step_with_any_number_of_ranks(ready, stream, weighed):
     options = {"weigh": RowWeights(FeatureSpec.load(ready), balance=True)} if weighed else {}
     whole_epoch = listed(stream(**options).epoch(1))

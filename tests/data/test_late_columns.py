@@ -149,6 +149,7 @@ def test_a_skewed_target_is_told_and_a_log_scale_proposed():
     assert suggest.suggest_pipeline(pa.table({"x": noise(1), "cost": noise(3)}), "cost")["unsure"] == []
 
 
+@pytest.mark.slow
 def test_two_thousand_columns_make_a_line_or_two():
     wide = {f"g{k}": [draw.randint(0, 2 + k % 4) for _ in range(40)] for k in range(2000)}
     empty = {f"e{k}": pa.nulls(40) for k in range(30)}

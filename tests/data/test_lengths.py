@@ -61,6 +61,7 @@ def test_the_same_rows_come_with_less_padding(make):
     assert np.abs(np.diff(lengths)).mean() > 5  # short and long ones alternate
 
 
+@pytest.mark.slow
 def test_streamed_they_are_those_of_memory_at_any_step_and_for_any_ranks(make):
     held = listed(make(window=0).epoch(2))
     assert listed(make(window=ROWS).epoch(2)) == held

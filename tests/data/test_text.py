@@ -76,6 +76,7 @@ def test_the_commonest_pairs_are_joined_first():
     assert units.tokenizer("bpe", values)("low slow") == ["low", " ", "s", "low"]
 
 
+@pytest.mark.slow
 def test_pairs_are_joined_in_the_order_in_which_they_were_learned_and_a_long_word_is_cut_at_once():
     def joined_one_by_one(word, ranks):
         """Byte pair encoding as its paper has it: join the pair of the lowest rank wherever it is, again and again."""

@@ -69,6 +69,7 @@ def test_every_parameter_of_the_two_sides_is_in_one_group(network):
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.slow
 def test_the_bound_is_its_closed_form_where_the_decoder_ignores_the_code(likelihood, network):
     made = network("vae", "generation", ("seed",), "image", size=0.125, likelihood=likelihood).architecture.eval()
     with torch.no_grad():

@@ -60,6 +60,7 @@ def start(network, batch, **recipe):
     return Trainer(network, TensorFeed(batch, 8), batch, TrainingConfig(**recipe))
 
 
+@pytest.mark.slow
 def test_only_what_names_its_source_calls_for_it(inputs):
     assert "pretrained" in buildable(inputs, "classification")
     text = types.SimpleNamespace(kind="text", shape=(8,), sizes=(21,), state={})

@@ -61,6 +61,7 @@ def test_every_class_has_its_shares_in_the_first_version_and_the_next(tmp_path):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_no_row_moves_when_rows_come_go_and_return(tmp_path, way):
     seen = {}
     for lines in (ROWS[:200], ROWS[120:330], ROWS[::-1], ROWS[50:300], ROWS):
@@ -177,6 +178,7 @@ def test_cut_short_while_rows_are_dealt_it_goes_on(tmp_path, monkeypatch):
     assert written[-1][1] == 1
 
 
+@pytest.mark.slow
 def test_above_the_bound_the_hash_alone_decides_and_known_rows_stay(tmp_path, monkeypatch):
     before = places(prepare(tmp_path, ROWS[:100]))
     for module in (assignment, dealt_splits):

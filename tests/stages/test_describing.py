@@ -50,6 +50,7 @@ def table(root, rows, shift=0.0) -> str:
         ("networkx:atlas?label=planar", "classification", {"target": "label"}, "nodes"),
     ],
 )
+@pytest.mark.slow
 def test_every_kind_of_row_has_its_picture(tmp_path, uri, task, wishes, shown):
     text = page(prepared(tmp_path, uri, task, **wishes))
     assert shown in text

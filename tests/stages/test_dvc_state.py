@@ -30,6 +30,7 @@ def dvc(root: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_dvcs_own_command_keeps_what_stands_there(root):
     local = root / ".dvc" / "config.local"
     local.write_text(SECRET)

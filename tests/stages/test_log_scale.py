@@ -1,6 +1,7 @@
 """A skewed target is learned on a log scale: answers are in its own units, above zero, and wrong by like shares."""
 
 import numpy as np
+import pytest
 
 import evergreen
 from evergreen.core.paths import Paths
@@ -11,6 +12,7 @@ from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.validate.evidence import collect_evidence
 
 
+@pytest.mark.slow
 def test_a_log_scale_makes_errors_shares(tmp_path, train):
     random = np.random.default_rng(0)
     x = random.normal(size=600)

@@ -52,6 +52,7 @@ def test_a_question_that_ray_never_answers_can_be_left(tmp_path, ray):
         ray_watch.ask(lambda: int("no number"))
 
 
+@pytest.mark.slow
 def test_who_hears_no_interruption_is_ended_with_the_same_words(tmp_path, ray):
     code = (
         "import signal, sys, threading; from pathlib import Path; from evergreen.stages.engines import ray_watch\n"
@@ -133,6 +134,7 @@ def test_a_ray_that_has_not_started_or_lost_a_part_is_not_up(tmp_path, ray):
     assert ray_node.load_up(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_step_is_tried_again_after_an_outage_alone():
     from evergreen.flows.steps import is_transient  # Prefect takes seconds to import
 

@@ -59,6 +59,7 @@ def summary(paths):
     return json.loads((paths.ready / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_any_number_of_hands_write_the_same_bytes(tmp_path, small, monkeypatch):
     paths = collected(tmp_path)
     assert len({prepare(paths, hands, monkeypatch) for hands in (1, 2, 3)}) == 1
@@ -111,6 +112,7 @@ def test_cut_short_anywhere_it_goes_on_with_what_is_finished(tmp_path, small, mo
         assert len(again) <= 7 - stop + 1  # and the shard with the class that no training row has
 
 
+@pytest.mark.slow
 def test_killed_before_the_last_step_nothing_is_prepared_again(tmp_path, small, monkeypatch):
     paths = collected(tmp_path)
     whole, spec = prepare(paths), fit_spec.fit_spec
@@ -152,6 +154,7 @@ def test_two_at_once_are_one(tmp_path, small, monkeypatch):
     first.join()
 
 
+@pytest.mark.slow
 def test_of_many_rows_a_sample_is_fitted_that_no_order_changes(tmp_path, small, monkeypatch):
     paths = collected(tmp_path)
     prepare(paths)
@@ -180,6 +183,7 @@ def test_a_damaged_shard_is_named(tmp_path, small):
     assert folder_version(paths.ready) == whole
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_loses_nothing(tmp_path, small, monkeypatch):
     import errno
 

@@ -67,6 +67,7 @@ def test_a_replica_answers_past_serve_except_for_serves_own_paths(endpoint, tmp_
     assert len(odd.headers["x-request-id"]) == 32
 
 
+@pytest.mark.slow
 def test_a_replica_that_leaves_answers_what_is_under_way(endpoint, tmp_path, monkeypatch):
     async def send():
         endpoint.__serve_build_asgi_app__()
@@ -108,6 +109,7 @@ def test_what_the_endpoint_did_not_expect_is_logged_and_answered(endpoint, tmp_p
     assert "odd" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_a_slow_model_frees_its_place(endpoint, tmp_path, monkeypatch):
     may_answer, sizes = threading.Event(), []
     version = endpoint.served["digits"]

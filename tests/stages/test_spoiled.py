@@ -365,9 +365,8 @@ ENVIRONMENTS: dict[str, dict[str, str | None]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(name, marks=[pytest.mark.slow] * ("nothing" not in name)) for name in ENVIRONMENTS]
-)
+@pytest.mark.parametrize("case", ENVIRONMENTS)
+@pytest.mark.slow
 def test_an_odd_environment_ends_in_words(root, case):
     said = outside(root, "status", **ENVIRONMENTS[case])
     assert ("git is not installed" in said) == (case == "no git to be found")
@@ -406,7 +405,8 @@ def test_another_user_without_a_name_is_told_what_is_not_theirs(root, tmp_path):
     outside(root, "status", before=before)
 
 
-@pytest.mark.parametrize("options", ["ro", pytest.param("size=3m", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("options", ["ro", "size=3m"])
+@pytest.mark.slow
 def test_a_read_only_or_full_disk_is_told_and_stop_works(root, tmp_path, options):
     disk = tmp_path / "disk"
     disk.mkdir()

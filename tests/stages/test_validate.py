@@ -142,6 +142,7 @@ def test_a_better_candidate_replaces_the_released_one(root, weak):
     assert metrics["difference"]["released"]["p"] < 0.05
 
 
+@pytest.mark.slow
 def test_a_worse_candidate_or_the_same_one_is_kept_back(root, weak, tmp_path):
     digits = Paths(root, "digits")
     worse = Paths(tmp_path, "digits")
@@ -157,6 +158,7 @@ def test_a_worse_candidate_or_the_same_one_is_kept_back(root, weak, tmp_path):
     assert "exactly as the released v1.0.0" in same["why"]
 
 
+@pytest.mark.slow
 def test_an_equal_candidate_needs_more_rows_unless_not_worse_is_enough(root, train, tmp_path):
     digits = Paths(root, "digits")
     other = train(digits, tmp_path / "other", epochs=4, seed=2)
