@@ -20,7 +20,7 @@ define step
 @echo "$(1)"; { $(2); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
 endef
 
-.PHONY: run test cluster-test check bench chaos reference docs lock stop
+.PHONY: run test cluster-test check bench chaos reference docs image lock stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
@@ -51,6 +51,10 @@ reference: $(READY)    ## CASE=NAME runs one; scores on real data in benchmarks/
 
 docs: $(READY)         ## the site of docs/, into .evergreen/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+image: ## a container image of Evergreen, by docker or podman; TORCH_INDEX=URL takes torch from another index
+	@tool=$$(command -v docker || command -v podman) || { echo "neither docker nor podman is here" >&2; exit 1; }; \
+	  $$tool build --tag evergreen:latest --file docker/Dockerfile --build-arg TORCH_INDEX=$(TORCH_INDEX) .
 
 # torch stays out: which build of it fits depends on the machine, and its own dependencies come with it.
 lock: $(READY)         ## requirements.lock and THIRD_PARTY_LICENSES.md, after a change of pyproject.toml or constraints.txt
