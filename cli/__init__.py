@@ -1,1 +1,1 @@
-"""Answer a person at the command line: one file a command, typed parameters in, text or JSON out."""
+"""Answer a person at the command line: typed parameters in, text or JSON out; a command is a file in commands/."""

@@ -1,7 +1,7 @@
 """Read a command line, run one command and print its result.
 
-A command is one file: the function `run` in cli/run.py, with typed parameters, returns a CommandResult. Its module is
-imported when it is called; the list of commands is read from the sources.
+A command is one file: the function `run` in commands/run.py, with typed parameters, returns a CommandResult. Its module
+is imported when it is called; the list of commands is read from the sources.
 """
 
 import ast
@@ -26,7 +26,7 @@ PROG = "evergreen"
 COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for completions
 PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command line
 COMMANDS = (
-    *("init", "new", "run", "status", "runs", "logs", "diff", "report", "predict", "features"),
+    *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "report", "predict", "features"),
     *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "stop"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )
@@ -97,13 +97,13 @@ def build_app(words: Sequence[str]) -> typer.Typer:
 def load_command(name: str) -> Callable[..., Any]:
     """Import the function behind a command."""
     module = name.replace("-", "_")
-    return getattr(importlib.import_module(f"evergreen.cli.{module}"), module)
+    return getattr(importlib.import_module(f"evergreen.cli.commands.{module}"), module)
 
 
 def read_summary(name: str) -> str:
     """Read the first line of a command's docstring without importing its module."""
     module = name.replace("-", "_")
-    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((Path(__file__).parent / "commands" / f"{module}.py").read_text(encoding="utf-8"))
     command = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == module)
     return (ast.get_docstring(command) or "").partition("\n")[0]
 

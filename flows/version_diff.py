@@ -26,14 +26,14 @@ def compare_versions(paths: Paths, before: str, after: str) -> dict[str, Any]:
         if (version := tags.find(name)) is None:
             known = ", ".join(one.version for one in tags.versions) or "none"
             raise VersionError(f"{paths.name} has no version {name}", fix=f"its versions: {known}")
-        facts.append(_describe(paths, version, notes))
+        facts.append(describe_version(paths, version, notes))
     sections = list(dict.fromkeys(section for one in facts for section in one))
     changes = {section: _differences(*(one.get(section) for one in facts)) for section in sections}
     return {"changes": {section: one for section, one in changes.items() if one}, "notes": list(dict.fromkeys(notes))}
 
 
-def _describe(paths: Paths, version: Version, notes: list[str]) -> Facts:
-    """Return what is known of a version by section; None for a section that cannot be read here, with a note."""
+def describe_version(paths: Paths, version: Version, notes: list[str]) -> Facts:
+    """Return what is known of a version by section; None for one that cannot be read here, with a note."""
     stages = read_records(paths.root, version.commit, paths.name)
     settings: Facts = {}
     for stage in stages.values():

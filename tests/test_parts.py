@@ -70,7 +70,7 @@ def test_a_projects_part_is_found_and_that_of_another_forgotten(tmp_path):
 
 
 def test_the_catalogue_lists_a_projects_part(tmp_path, monkeypatch):
-    from evergreen.cli.catalogue import catalogue, parse_docstring
+    from evergreen.cli.commands.catalogue import catalogue, parse_docstring
 
     write(tmp_path, "models/architectures/plain.py", PLAIN)
     write(tmp_path, "pipelines/dvc.yaml", "")

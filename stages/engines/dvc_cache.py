@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,20 @@ def export_folder(root: Path, oid: str, folder: Path) -> None:
 
     Raises VersionError when neither has it whole.
     """
+    for path, source in cached_files(root, oid):
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def cached_files(root: Path, oid: str) -> Iterator[tuple[str, Path]]:
+    """Yield each file of a folder known by its hash: its path in the folder, and where DVC's cache has it.
+
+    Raises VersionError when neither the cache nor the remote has it.
+    """
     with open_repo(root) as repo:
         for entry in json.loads(_object(repo, oid).read_bytes()):
-            target = folder / entry["relpath"]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(_object(repo, entry["md5"]), target)
+            yield entry["relpath"], _object(repo, entry["md5"])
 
 
 def export_out(paths: Paths, stage: str, out: Path, folder: Path) -> bool:

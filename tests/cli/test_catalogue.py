@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from evergreen.cli import catalogue, main
+from evergreen.cli import main
+from evergreen.cli.commands import catalogue
 from evergreen.models.registry import find_architecture, list_architectures, list_tasks
 
 
 def test_the_page_is_up_to_date():
     assert catalogue.PAGE.read_text(encoding="utf-8") == catalogue.render_page(), (
-        "run: python -m evergreen.cli.catalogue"
+        "run: python -m evergreen.cli.commands.catalogue"
     )
 
 

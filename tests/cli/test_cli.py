@@ -267,7 +267,7 @@ def test_a_bug_is_no_mistake(clone, monkeypatch):
     def broken():
         raise ValueError("no fix: this is a bug")
 
-    monkeypatch.setattr("evergreen.cli.catalogue.catalogue", broken)
+    monkeypatch.setattr("evergreen.cli.commands.catalogue.catalogue", broken)
     with pytest.raises(ValueError, match="this is a bug"):
         main.main(["catalogue"])
 
@@ -276,7 +276,7 @@ def test_an_interruption_is_quiet(monkeypatch, capsys):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("evergreen.cli.catalogue.catalogue", interrupted)
+    monkeypatch.setattr("evergreen.cli.commands.catalogue.catalogue", interrupted)
     assert main.main(["catalogue"]) == 130
     assert capsys.readouterr() == ("", "")
 
@@ -337,7 +337,7 @@ def test_doctor_writes_nothing(clone, capsys):
     [("v1.0.0", None), ("v1.1.0", "v1.1.0, which is not in service"), (None, "a candidate that is not released")],
 )
 def test_scores_that_are_not_those_in_service_are_said_to_be(candidate, said):
-    from evergreen.cli import run
+    from evergreen.cli.commands import run
 
     known = dict.fromkeys(("scores", "report", "data", "runs"), "x")
     value = {

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from evergreen.cli import main, status
+from evergreen.cli import main
+from evergreen.cli.commands import status
 from evergreen.core import processes
 from evergreen.core.errors import DataError
 from evergreen.flows.run_events import recorded_run

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from evergreen.cli.keys import keys
+from evergreen.cli.commands.keys import keys
 from evergreen.core.errors import PipelineError
 from evergreen.stages.deploy import api_keys
 from evergreen.stages.deploy import endpoint as serving

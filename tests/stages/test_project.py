@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gto.tag import parse_name
 
-from evergreen.cli.init import init
+from evergreen.cli.commands.init import init
 from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths, find_root
 from evergreen.stages import pipeline

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from evergreen.cli.predict import format_predictions
+from evergreen.cli.commands.predict import format_predictions
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.data import kinds, prepared

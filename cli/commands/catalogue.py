@@ -1,7 +1,7 @@
 """`evergreen catalogue`: what a pipeline can be made of, and which of it suits a person's data.
 
 Also docs/reference/catalogue.md. Everything is read from the docstrings of architectures, tasks, kinds and sources;
-`python -m evergreen.cli.catalogue` writes the page anew, and a test fails while it is out of date.
+`python -m evergreen.cli.commands.catalogue` writes the page anew, and a test fails while it is out of date.
 """
 
 import ast
@@ -20,7 +20,7 @@ from evergreen.core import parts
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import find_root
 
-ROOMS = Path(__file__).resolve().parents[1]
+ROOMS = Path(__file__).resolve().parents[2]
 PAGE = ROOMS / "docs" / "reference" / "catalogue.md"
 FIRST_SENTENCE = re.compile(r"(.*?(?<! al)(?<! cf)[.:]) (.*)", re.DOTALL)
 PARTS = ("In:", "Out:", "Choose", "At size=1:")  # lines of an architecture's docstring that promise something
@@ -48,7 +48,7 @@ def catalogue(
 
 def suitable(source: str, target: str) -> CommandResult:
     """Show the task that the target suggests and the architectures that select would compare, with when to use each."""
-    from evergreen.cli.new import read_head, relative_uri
+    from evergreen.cli.commands.new import read_head, relative_uri
     from evergreen.data.prepare import suggest
     from evergreen.data.sources import open_source
     from evergreen.models import registry as parts_of
@@ -115,8 +115,8 @@ def render_page() -> str:
 
     lines = [
         "# The catalogue",
-        "What a pipeline can be made of. Written from the docstrings by `python -m evergreen.cli.catalogue`; scores on "
-        "real data beside simple opponents stand in [benchmarks/REFERENCE.md](../../benchmarks/REFERENCE.md).",
+        "What a pipeline can be made of. Written from the docstrings by `python -m evergreen.cli.commands.catalogue`; scores "
+        "on real data beside simple opponents stand in [benchmarks/REFERENCE.md](../../benchmarks/REFERENCE.md).",
         "## From what you want to what serves it",
         _applications(),
         "## Architectures",

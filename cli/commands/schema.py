@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergreen.cli.new import read_head
+from evergreen.cli.commands.new import read_head
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import AnyPipelineName, open_pipeline
 

@@ -15,7 +15,7 @@ def runs(
     """List the runs of a pipeline, the newest first."""
     from itertools import islice
 
-    from evergreen.cli.logs import find_paths
+    from evergreen.cli.commands.logs import find_paths
     from evergreen.flows.run_log import read_runs
 
     shown = [_describe(record) for record in islice(read_runs(find_paths(name)), last)]

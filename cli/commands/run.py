@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from evergreen.cli.commands.status import format_decision
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import PipelineName
-from evergreen.cli.status import format_decision
 
 
 def run(

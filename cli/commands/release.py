@@ -1,6 +1,6 @@
 """`evergreen release`: another name of `evergreen approve`."""
 
-from evergreen.cli.approve import Reason, approve
+from evergreen.cli.commands.approve import Reason, approve
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import PipelineName
 

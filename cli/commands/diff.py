@@ -15,7 +15,7 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="VERSION", help="The version after.")],
 ) -> CommandResult:
     """Compare two versions: settings, data, schema, code, scores."""
-    from evergreen.cli.logs import find_paths
+    from evergreen.cli.commands.logs import find_paths
     from evergreen.flows.version_diff import compare_versions
     from evergreen.stages.engines import versions
 
