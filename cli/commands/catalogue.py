@@ -115,8 +115,9 @@ def render_page() -> str:
 
     lines = [
         "# The catalogue",
-        "What a pipeline can be made of. Written from the docstrings by `python -m evergreen.cli.commands.catalogue`; scores "
-        "on real data beside simple opponents stand in [benchmarks/REFERENCE.md](../../benchmarks/REFERENCE.md).",
+        "What a pipeline can be made of. Written from the docstrings by `python -m evergreen.cli.commands.catalogue`; "
+        "scores on real data beside simple opponents stand in "
+        "[benchmarks/REFERENCE.md](../../benchmarks/REFERENCE.md).",
         "## From what you want to what serves it",
         _applications(),
         "## Architectures",
