@@ -41,16 +41,19 @@ class FeatureSpec:
         """Return the columns that a row must have for a prediction."""
         return tuple(column for field in self.inputs.values() for column in field.columns)
 
-    def encode(self, table: pa.Table, *, target: bool, unusual: UnusualValues | None = None) -> dict[str, np.ndarray]:
+    def encode(
+        self, table: pa.Table, *, target: bool, unusual: UnusualValues | None = None, is_valid: bool = False
+    ) -> dict[str, np.ndarray]:
         """Return {field: (N, *shape)}, with "target" if asked for, and further tensors; other columns are ignored.
 
-        What training rows did not have is counted in `unusual`. Raises DataError naming the column, and the row, that
+        What training rows did not have is counted in `unusual`. With `is_valid` the table is what `validate_table`
+        returned without errors, and is not looked at again. Raises DataError naming the column, and the row, that
         cannot be encoded.
         """
         fields = {**self.inputs, "target": self.target} if target else self.inputs
         encoded: dict[str, np.ndarray] = {}
         for key, field in fields.items():
-            encoded |= _encode(key, field, table, unusual)
+            encoded |= _encode(key, field, table, unusual, is_valid=is_valid)
         if unusual is not None:
             unusual.add_rows(table.num_rows)
         return encoded
@@ -175,11 +178,13 @@ class FeatureSpec:
             raise DataError(f"not a spec ({error!r})", place=str(path), fix=fix) from error
 
 
-def _encode(key: str, field: TensorField, table: pa.Table, unusual: UnusualValues | None) -> dict[str, np.ndarray]:
+def _encode(
+    key: str, field: TensorField, table: pa.Table, unusual: UnusualValues | None, *, is_valid: bool
+) -> dict[str, np.ndarray]:
     columns = []
     for index, name in enumerate(field.columns):
-        kind = kinds.kind_of(field, index)
-        column, faults = kind.validate_encoded(take_column(table, name))
+        kind, column = kinds.kind_of(field, index), take_column(table, name)
+        column, faults = (column, {}) if is_valid else kind.validate_encoded(column)
         if faults:
             row, reason = min(faults.items())
             raise DataError(reason, place=f"row {row}, column '{name}'", fix="correct the value or leave the row out")

@@ -76,7 +76,7 @@ class Model:
         Raises:
             DataError: a column is missing, or a row cannot be encoded; the message names the row and the column.
         """
-        from evergreen.stages.predict.batch import answer_columns
+        from evergreen.stages.answer_table import answer_columns
         from evergreen.stages.predict.forecast import forecast
 
         if _is_rows(frame):

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from evergreen.core.errors import ModelError
+from evergreen.models.answers import Columns, Objects, to_objects
 from evergreen.models.shown_rows import EvaluatedRows as EvaluatedRows
 
 if TYPE_CHECKING:
@@ -227,14 +228,18 @@ class Task(nn.Module):
         """Return the simple baseline's output for `rows`, shaped as the head's; both batches hold "target"."""
         raise NotImplementedError
 
-    def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        """Return one JSON object a row, in the data's units."""
+    def decode_columns(self, output: Tensor) -> Columns:
+        """Return the answers as columns, in the data's units; a task may say them by `decode` instead."""
         raise NotImplementedError
+
+    def decode(self, output: Tensor) -> Objects:
+        """Return one JSON object a row, in the data's units."""
+        return to_objects(self.decode_columns(output))
 
     def pictures(self, rows: EvaluatedRows) -> Section | None:
         """Return all predictions in a few pictures, as data; None for a task that has no picture of its own."""
         return None
 
-    def predict(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
+    def predict(self, network: Network, rows: Batch) -> Objects:
         """Answer a request; override where that takes more than one output, such as text token by token."""
         return self.decode(network(rows))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evergreen.core import parts
 from evergreen.core.errors import PipelineError, UserError
@@ -15,12 +16,13 @@ from evergreen.core.files import atomic_directory, read_json, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from torch import Tensor
 
     from evergreen.data.spec import FeatureSpec
     from evergreen.data.unusual_values import UnusualValues
     from evergreen.models.network import Network
+    from evergreen.stages.answer_table import Answers
 
+Part = TypeVar("Part")  # what is answered to a batch
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 FORMAT = 1  # of a card
@@ -51,21 +53,27 @@ class Model:
         self, table: pa.Table, batch_size: int = 1024, unusual: UnusualValues | None = None
     ) -> list[dict[str, Any]]:
         """Return one answer per row of raw columns, as the task words it; count in `unusual` what is new about them."""
+        return [one for part in self._answer(self.network.predict, table, batch_size, unusual=unusual) for one in part]
+
+    def answer(
+        self, table: pa.Table, batch_size: int = 1024, unusual: UnusualValues | None = None, *, is_valid: bool = False
+    ) -> Answers:
+        """Return the same answers, as columns or objects; FeatureSpec.encode says what `is_valid` is."""
+        from evergreen.models.answers import answer_in_columns
+        from evergreen.stages.answer_table import Answers
+
+        answer = partial(answer_in_columns, self.network)
+        return Answers([*self._answer(answer, table, batch_size, unusual=unusual, is_valid=is_valid)])
+
+    def _answer(
+        self, answer: Callable[[Any], Part], table: pa.Table, batch_size: int, **options: Any
+    ) -> Iterator[Part]:
         import torch
 
-        if not table.num_rows:
-            return []
         with torch.inference_mode():
-            return [
-                answer for batch in self._batches(table, batch_size, unusual) for answer in self.network.predict(batch)
-            ]
-
-    def _batches(self, table: pa.Table, batch_size: int, unusual: UnusualValues | None) -> Iterator[dict[str, Tensor]]:
-        import torch
-
-        for start in range(0, max(table.num_rows, 1), batch_size):
-            arrays = self.spec.encode(table.slice(start, batch_size), target=False, unusual=unusual)
-            yield {name: torch.as_tensor(array) for name, array in arrays.items()}
+            for start in range(0, table.num_rows, batch_size):
+                arrays = self.spec.encode(table.slice(start, batch_size), target=False, **options)
+                yield answer({name: torch.as_tensor(array) for name, array in arrays.items()})
 
 
 def save_model(

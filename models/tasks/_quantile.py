@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from evergreen.core.config import OpenShare, Share
 from evergreen.core.errors import ModelError, suggest
+from evergreen.models.answers import Columns, Named
 from evergreen.models.base import FieldLike, Task
 from evergreen.models.target_scaling import InverseTarget
 
@@ -127,17 +128,14 @@ class NumericTask(Task):
         middle = self.point(output)  # a margin below 0 may not carry an end past it
         return self.units(torch.minimum(low - margin, middle)), self.units(torch.maximum(high + margin, middle))
 
-    def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        columns = {"prediction": self.units(self.point(output))}
+    def decode_columns(self, output: Tensor) -> Columns:
+        columns: dict[str, Tensor | Named] = {"prediction": self.units(self.point(output))}
         if ends := self.bounds(output):
             columns |= dict(zip(("low", "high"), ends, strict=True))
-        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        answers: list[dict[str, Any]] = [dict(zip(columns, row, strict=True)) for row in rows]
         if len(self.levels) > 3 and self._wide(output):
             names = [f"{level:g}" for level in self.levels.tolist()]
-            for answer, row in zip(answers, self.units(output).movedim(-1, 1).tolist(), strict=True):
-                answer["quantiles"] = dict(zip(names, row, strict=True))
-        return answers
+            columns["quantiles"] = Named(names, self.units(output).movedim(-1, 1))
+        return columns
 
     def _ends(self, output: Tensor) -> tuple[Tensor, Tensor]:
         return (output[..., 0], output[..., -1]) if self._wide(output) else (output, output)

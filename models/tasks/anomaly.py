@@ -10,6 +10,7 @@ from torch.nn import functional
 from evergreen.core.config import OpenShare
 from evergreen.core.errors import ModelError, suggest
 from evergreen.core.marks import Chart, Figure, Gallery, Section, Table, Text
+from evergreen.models.answers import Chosen, Columns
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.tasks._pictures import SHOWN, steps
 
@@ -146,10 +147,9 @@ class Anomaly(Task):
         table = Table([rows.target_name, "rows", "median surprise", "alarms"], by_class)
         return Section("How surprised it is", [Text(text), chart, table, *(top if figures else [])])
 
-    def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        limit = float(self.threshold)
-        scores = output.double().tolist()
-        return [{"prediction": "anomalous" if score > limit else "normal", "score": score} for score in scores]
+    def decode_columns(self, output: Tensor) -> Columns:
+        scores = output.double()
+        return {"prediction": Chosen(["normal", "anomalous"], (scores > self.threshold).long()), "score": scores}
 
     def _index(self, normal: Any) -> int:
         names = [str(value).lower() for value in self.classes]

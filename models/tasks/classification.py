@@ -11,6 +11,7 @@ from torch.nn import functional
 from evergreen.core.config import Share
 from evergreen.core.errors import ModelError
 from evergreen.core.marks import Matrix, Section, Table, Text
+from evergreen.models.answers import Chosen, Columns, Named
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.metrics import ranking_curves
 from evergreen.models.tasks._calibration import CalibratedTask
@@ -181,20 +182,18 @@ class Classification(CalibratedTask):
         about = Text("Each row is an actual class, each column what the model predicted.", note=True)
         return Section(CONFUSION, [about, Matrix(names, counts.view(len(names), -1).tolist())])
 
-    def decode(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode_columns(self, output: Tensor) -> Columns:
         names = [str(value).lower() if isinstance(value, bool) else str(value) for value in self.classes]  # as JSON
-        rows = output.float().sigmoid() if self.many else output.float().softmax(1)
-        return [
-            {"prediction": answer, "probabilities": dict(zip(names, row, strict=True))}
-            for answer, row in zip(self._predictions(output.float()), rows.tolist(), strict=True)
-        ]
+        output = output.float()
+        p_NK = output.sigmoid() if self.many else output.softmax(1)
+        return {"prediction": self._predictions(output), "probabilities": Named(names, p_NK)}
 
-    def _predictions(self, output: Tensor) -> list[Any]:
+    def _predictions(self, output: Tensor) -> list[Any] | Chosen:
         decisions = self.decisions(output)
         if self.many:
             rows = (decisions > 0).tolist()
             return [[name for name, has in zip(self.classes, row, strict=True) if has] for row in rows]
-        return [self.classes[place] for place in decisions.argmax(1).tolist()]
+        return Chosen(self.classes, decisions.argmax(1))
 
 
 def _label_table(names: list[str], predicted: Tensor, actual: Tensor) -> Section:

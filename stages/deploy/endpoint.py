@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import suggest
 from evergreen.core.files import make_private
+from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.api_keys import Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
 from evergreen.stages.deploy.counters import PUBLISH_SECONDS, Counters, publish
@@ -191,7 +192,7 @@ class Endpoint:
         served.log_unusual(name)
         if self.log:
             seconds, who = time.perf_counter() - start, (call.request_id, call.caller.name)
-            self.log.put(Entry(name, served, table, answers, *who, seconds, n_bytes, row_ids))
+            self.log.put(Entry(name, served, table, Answers([answers]), *who, seconds, n_bytes, row_ids))
         return answers
 
     def find(self, name: str, version: str = "") -> LoadedVersion:

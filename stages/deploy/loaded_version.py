@@ -19,6 +19,8 @@ from evergreen.stages.deploy.request_body import RAISE, RequestError, parse_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from evergreen.stages.answer_table import Answers
+
 QUICK_SECONDS = 0.005  # of the processor: a batch that takes less runs in the event loop, others hardly notice
 LOG = logging.getLogger("ray.serve")  # of the replica
 LOG_SECONDS = 60.0  # at most one line in so long a time says what was unusual about the rows
@@ -38,6 +40,7 @@ class LoadedVersion:
     """Hold one released version, loaded and warmed up."""
 
     def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
+        from evergreen.data.kinds import kind_of
         from evergreen.data.unusual_values import UnusualValues
         from evergreen.stages.artifacts import load_model
 
@@ -46,6 +49,7 @@ class LoadedVersion:
         self.model = load_model(Path(entry["path"]))
         self.schema = self.model.spec.json_schema()
         self.row_bytes = sum(field.row_bytes for field in self.model.spec.inputs.values())  # as tensors
+        self.has_plain_columns = all(kind_of(field).grouped for field in self.model.spec.inputs.values())
         self.batch_rows = Histogram(BATCH_ROWS)
         self.example_answer: dict[str, Any] = {}
         self.takes_files = '"format": "byte"' in json.dumps(self.schema)  # small ones may take long to decode
@@ -99,13 +103,19 @@ class LoadedVersion:
         if wrong := {**found, **faults}:
             row, reason = min(wrong.items())
             raise DataError(reason, place=f"rows, row {first_row + row}", fix="correct the row or leave it out")
-        self.unusual.ignore([name for name in table.column_names if name not in read.column_names], len(table))
+        known = set(read.column_names)
+        self.unusual.ignore([name for name in table.column_names if name not in known], len(table))
         return Parsed(read, row_ids)
 
     def predict(self, table: pa.Table) -> list[dict[str, Any]]:
         """Answer rows, and count them and what training rows did not have."""
         self.batch_rows.observe(table.num_rows)
         return self.model.predict(table, unusual=self.unusual)
+
+    def answer_table(self, table: pa.Table, *, is_valid: bool) -> Answers:
+        """Do as `predict`, for formats that hold columns; `is_valid` says that `read_table` returned the rows."""
+        self.batch_rows.observe(table.num_rows)
+        return self.model.answer(table, unusual=self.unusual, is_valid=is_valid)
 
     def log_unusual(self, name: str) -> None:
         """Write to the log what was unusual about the rows since its last line: counts by field, and no values."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evergreen.core.files import atomic_write
-from evergreen.stages.answer_table import answer_columns
+from evergreen.stages.answer_table import Answers
 
 if TYPE_CHECKING:
     from evergreen.stages.deploy.request_log import Entry
@@ -42,7 +42,7 @@ def to_batch(entries: Sequence[Entry]) -> pa.RecordBatch:
     asked = pa.concat_tables([entry.table for entry in entries]).drop_columns(
         [name for name in served.limits["log"]["drop"] if name in entries[0].table.column_names]
     )
-    answers = [answer for entry in entries for answer in entry.answers]
+    answers = Answers([part for entry in entries for part in entry.answers.parts])
     counts = [entry.table.num_rows for entry in entries]
     values: dict[str, list[Any]] = {
         "request_id": [entry.request_id for entry in entries],
@@ -61,7 +61,7 @@ def to_batch(entries: Sequence[Entry]) -> pa.RecordBatch:
     columns["id"] = pa.array([None if one is None else to_id(one) for some in ids for one in some], COLUMNS["id"])
     arrays = [columns[name] for name in COLUMNS]
     arrays += [_struct(dict(zip(asked.column_names, asked.columns, strict=True)), len(place))]
-    arrays += [_struct(answer_columns(answers), len(place))]
+    arrays += [_struct(answers.columns, len(place))]
     return pa.record_batch(arrays, names=[*COLUMNS, "asked", "answered"])
 
 

@@ -26,6 +26,7 @@ from evergreen.stages.deploy import logged_requests
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from evergreen.stages.answer_table import Answers
     from evergreen.stages.deploy.loaded_version import LoadedVersion
 
 SECONDS = 1.0  # between two writes
@@ -43,7 +44,7 @@ class Entry:
     name: str
     served: LoadedVersion
     table: pa.Table  # as it was read
-    answers: list[dict[str, Any]]
+    answers: Answers
     request_id: str
     key: str
     latency_seconds: float

@@ -17,7 +17,6 @@ from evergreen.data.arrow import RowErrors
 from evergreen.data.sources import open_source
 from evergreen.data.spec import FeatureSpec
 from evergreen.data.unusual_values import UnusualValues
-from evergreen.stages.answer_table import answer_columns
 from evergreen.stages.artifacts import Model, load_model
 from evergreen.stages.predict.forecast import columns_read, drop_faulty_rows, forecast
 from evergreen.stages.predict.rejected_rows import ENDING, RejectedRows, append_columns, open_rejected, unreadable_rows
@@ -142,7 +141,7 @@ class _Call:
             if is_text and not pa.types.is_string(read.field(name).type):  # 1.10 in a column of texts stays so
                 own = own.set_column(index, name, read.column(name))
         self._ignore(own, {*spec.columns, spec.target_name, spec.time})
-        yield self._join(own, answer_columns(self.model.predict(read, unusual=self.unusual)))
+        yield self._join(own, self.model.answer(read, unusual=self.unusual).columns)
 
     def _forecast(self, table: pa.Table) -> Iterator[pa.Table]:
         """Forecast each row from those before it; a row whose value cannot be read keeps its place in time."""

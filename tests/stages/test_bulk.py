@@ -16,6 +16,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 import pytest
 
+from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy import bulk
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.formats import formats
@@ -289,11 +290,11 @@ def test_a_client_that_leaves_ends_the_work(endpoint, monkeypatch):
             works.append(self)
             return super().answer_batches(reading)
 
-    def predict(rows):
+    def predict(rows, is_valid):
         sent.append(len(rows))
         left.set()
         assert works[0].has_left.wait(20)
-        return [served.example_answer] * len(rows)
+        return Answers([[served.example_answer] * len(rows)])
 
     async def receive():
         if not left.is_set() and not sent:
@@ -304,7 +305,7 @@ def test_a_client_that_leaves_ends_the_work(endpoint, monkeypatch):
         return {"type": "http.disconnect"}
 
     monkeypatch.setattr(bulk, "_BulkWork", Work)
-    monkeypatch.setattr(served, "predict", predict)
+    monkeypatch.setattr(served, "answer_table", predict)
     scope = {"type": "http", "method": "POST", "path": "/sizes/predict", "query_string": b""}
     scope["headers"] = [(b"host", b"localhost"), (b"content-type", ARROW.encode())]
     asyncio.run(endpoint.asgi(scope, receive, lambda message: answers.append(message)))

@@ -17,7 +17,10 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Answers = list[dict[str, Any]]  # one per row
+    from evergreen.stages.answer_table import Answers
+
+
+BATCH_ROWS = 1024  # answered at once
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.stages.answer_table import answer_columns
-from evergreen.stages.deploy.formats import Answers, Rows
+from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy.formats import BATCH_ROWS, Rows
 
 DAMAGES = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError, struct.error)  # of reading what is damaged
 
@@ -21,15 +21,27 @@ def explain_damage(error: Exception, wanted: str, fix: str) -> DataError:
 
 
 def slice_batches(batches: Iterator[pa.RecordBatch], batch_rows: int, max_bytes: int) -> Iterator[Rows]:
-    """Yield record batches in pieces of at most `batch_rows` rows. Raises DataError for one that is too large."""
+    """Yield record batches in pieces of at most `batch_rows` rows, of BATCH_ROWS where those would be too large.
+
+    Raises DataError for one that is too large all the same.
+    """
     for batch in batches:
         batch.validate(full=True)  # offsets that point elsewhere would be followed
-        for start in range(0, batch.num_rows, batch_rows):
-            table = pa.Table.from_batches([batch.slice(start, batch_rows)]).replace_schema_metadata()
-            if (n_bytes := sum(map(_unpacked_bytes, table.itercolumns()))) > max_bytes:
-                problem = f"{len(table)} rows take {n_bytes:,} bytes, {max_bytes:,} may be (max_decoded_bytes)"
-                raise DataError(problem, fix="send smaller values")
+        yield from _slice(batch, batch_rows, max_bytes)
+
+
+def _slice(batch: pa.RecordBatch, batch_rows: int, max_bytes: int) -> Iterator[Rows]:
+    has_words = any(map(pa.types.is_dictionary, batch.schema.types))
+    for start in range(0, batch.num_rows, batch_rows):
+        table = pa.Table.from_batches([batch.slice(start, batch_rows)]).replace_schema_metadata()
+        n_bytes = sum(map(_unpacked_bytes, table.itercolumns())) if has_words else table.nbytes
+        if n_bytes <= max_bytes:
             yield Rows(table)
+        elif batch_rows > BATCH_ROWS:
+            yield from _slice(batch.slice(start, batch_rows), BATCH_ROWS, max_bytes)
+        else:
+            problem = f"{len(table)} rows take {n_bytes:,} bytes, {max_bytes:,} may be (max_decoded_bytes)"
+            raise DataError(problem, fix="send smaller values")
 
 
 def _unpacked_bytes(column: pa.ChunkedArray) -> int:
@@ -49,6 +61,6 @@ def to_batches(batches: Iterator[Answers]) -> Iterator[pa.RecordBatch]:
     """Yield answers as record batches of one schema, that of the first."""
     schema = None
     for answers in batches:
-        table = pa.table(answer_columns(answers))
+        table = pa.table(answers.columns)
         schema = schema or table.schema
         yield from table.cast(schema).combine_chunks().to_batches()

@@ -10,7 +10,8 @@ from typing import IO, Any
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.stages.deploy.formats import Answers, Rows
+from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy.formats import Rows
 from evergreen.stages.deploy.formats._columns import DAMAGES, explain_damage, slice_batches, to_batches
 
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"

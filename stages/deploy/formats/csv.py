@@ -11,8 +11,8 @@ from typing import IO, Any
 from evergreen.core.errors import DataError
 from evergreen.core.spreadsheets import CsvWriter
 from evergreen.data.sources.csv import CsvSource
-from evergreen.stages.answer_table import answer_columns
-from evergreen.stages.deploy.formats import Answers, Rows
+from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy.formats import Rows
 
 CONTENT_TYPE = "text/csv"
 IS_TEXT = True
@@ -39,7 +39,7 @@ def write(file: IO[bytes], batches: Iterator[Answers], about: Mapping[str, str])
     text, has_header = io.TextIOWrapper(file, "utf-8", newline="", write_through=True), False
     writer = CsvWriter(text, raw=True)
     for answers in batches:
-        columns = {name: column.to_pylist() for name, column in answer_columns(answers).items()}
+        columns = {name: column.to_pylist() for name, column in answers.columns.items()}
         if not has_header:
             writer.write_rows([list(columns)])
             has_header = True

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import IO
 
-from evergreen.stages.deploy.formats import Answers
+from evergreen.stages.answer_table import Answers
 
 CONTENT_TYPE = "application/json"
 IS_TEXT = True
@@ -17,6 +17,6 @@ def write(file: IO[bytes], batches: Iterator[Answers], about: Mapping[str, str])
     """Write the version, the request's id, and one prediction per row."""
     file.write(json.dumps(dict(about), separators=(",", ":")).removesuffix("}").encode() + b',"predictions":[')
     for number, answers in enumerate(batches):
-        parts = (json.dumps(answer, allow_nan=False, separators=(",", ":")) for answer in answers)
+        parts = (json.dumps(answer, allow_nan=False, separators=(",", ":")) for answer in answers.objects)
         file.write(b"," * bool(number) + ",".join(parts).encode())
     file.write(b"]}")

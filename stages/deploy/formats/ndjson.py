@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from evergreen.core.errors import DataError
-from evergreen.stages.deploy.formats import Answers, Rows
+from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy.formats import BATCH_ROWS, Rows
 
 CONTENT_TYPE = "application/x-ndjson"
 IS_TEXT = True
@@ -19,7 +20,7 @@ def read(path: Path, batch_rows: int, limits: Mapping[str, Any]) -> Iterator[Row
     """Yield the rows of a file; blank lines are none. Raises DataError for a line that is no JSON."""
     with path.open("rb") as file:
         rows = (_parse(line, number) for number, line in enumerate(file, 1) if line.strip())
-        while batch := list(islice(rows, batch_rows)):
+        while batch := list(islice(rows, min(batch_rows, BATCH_ROWS))):
             yield Rows(objects=batch)
 
 
@@ -33,5 +34,5 @@ def _parse(line: bytes, number: int) -> Any:
 def write(file: IO[bytes], batches: Iterator[Answers], about: Mapping[str, str]) -> None:
     """Write one answer a line."""
     for answers in batches:
-        lines = (json.dumps(answer, allow_nan=False, separators=(",", ":")) + "\n" for answer in answers)
+        lines = (json.dumps(answer, allow_nan=False, separators=(",", ":")) + "\n" for answer in answers.objects)
         file.write("".join(lines).encode())

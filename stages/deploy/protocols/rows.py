@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.bulk import answer_body, choose_type, write_answers
 from evergreen.stages.deploy.formats import formats
 from evergreen.stages.deploy.request_body import JSON, check_type
@@ -27,7 +28,7 @@ async def predict(endpoint: Endpoint, call: Call) -> Response:
         return await answer_body(endpoint, call, name, served, (content_type, answer_type))
     answers = await endpoint.predict(call, name, served, served.parse)
     if answer_type != JSON:
-        return write_answers(answer_type, answers, served)
+        return write_answers(answer_type, Answers([answers]), served)
     return json_response({"version": served.version, "request_id": call.request_id, "predictions": answers})
 
 

@@ -1,0 +1,55 @@
+"""Hold the answers to rows as columns, and turn them into one object a row where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evergreen.models.base import Batch
+    from evergreen.models.network import Network
+
+Objects = list[dict[str, Any]]  # one a row
+
+
+class Named(NamedTuple):
+    """Several values a row, each with a name: probabilities, quantiles."""
+
+    names: list[str]
+    values: Tensor  # (N, names, …)
+
+
+class Chosen(NamedTuple):
+    """One of several values a row, such as its class."""
+
+    values: list[Any]
+    places: Tensor  # (N,)
+
+
+Columns = Mapping[str, "Tensor | list[Any] | Chosen | Named"]  # name → N values
+HOOKS = {"predict", "decode", "decode_columns"}  # of a task; the class that has one at last says how answers look
+
+
+def to_objects(columns: Columns) -> Objects:
+    """Return columns as one object a row, with plain values as JSON has them."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*map(_to_list, columns.values()), strict=True)]
+
+
+def answer_in_columns(network: Network, rows: Batch) -> Columns | Objects:
+    """Return the task's answers to rows, in columns where it gives them; the network has to be in evaluation mode."""
+    task = network.task
+    definer = next(
+        one for one in type(task).__mro__ if HOOKS & vars(one).keys()
+    )  # whose word about answers is the last
+    return task.decode_columns(network(rows)) if "decode_columns" in vars(definer) else network.predict(rows)
+
+
+def _to_list(column: Tensor | list[Any] | Chosen | Named) -> list[Any]:
+    if isinstance(column, Named):
+        return [dict(zip(column.names, row, strict=True)) for row in column.values.tolist()]
+    if isinstance(column, Chosen):
+        return [column.values[place] for place in column.places.tolist()]
+    values: list[Any] = column if isinstance(column, list) else column.tolist()
+    return values
