@@ -28,11 +28,12 @@ class Answers:
     @cached_property
     def columns(self) -> dict[str, pa.Array]:
         """Return `prediction`, the bounds of an interval, one `p_<class>` for each probability."""
-        if any(isinstance(part, list) for part in self.parts):
+        parts: Sequence[Any] = self.parts
+        if any(isinstance(part, list) for part in parts):
             return answer_columns(self.objects)
         columns: dict[str, pa.Array] = {}
-        for name, first in self.parts[0].items():  # type: ignore[union-attr]
-            pieces = [part[name] for part in self.parts]  # type: ignore[call-overload]
+        for name, first in parts[0].items():
+            pieces = [part[name] for part in parts]
             if not isinstance(first, Named):
                 columns[name] = _to_array(pieces)
                 continue
