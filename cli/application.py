@@ -27,7 +27,7 @@ COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for compl
 PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command line
 COMMANDS = (
     *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "report", "predict", "features"),
-    *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "stop"),
+    *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "du", "stop"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )
 USAGE_ERROR = 2  # exit status

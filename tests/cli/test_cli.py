@@ -350,3 +350,17 @@ def test_scores_that_are_not_those_in_service_are_said_to_be(candidate, said):
     }
     told = run.format_run({**known, **value})
     assert (said in told) if said else ("scores and report are of" not in told)
+
+
+def test_room_is_counted_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for path, size in ((".dvc/cache/a", 100_000), ("data/store/churn/raw/b", 300_000), ("data/own/c", 900_000)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(bytes(size))
+    (tmp_path / "data/store/churn/raw/a").hardlink_to(tmp_path / ".dvc/cache/a")
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "dvc.yaml").touch()
+    assert main.main(["du", "--json"]) == 0
+    places = {one["path"]: one["bytes"] for one in json.loads(capsys.readouterr().out)["places"]}
+    assert list(places) == ["data/store/churn", ".dvc/cache"]
+    assert [round(size, -5) for size in places.values()] == [300_000, 100_000]

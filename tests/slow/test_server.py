@@ -252,3 +252,10 @@ def test_a_deleted_key_is_made_anew_unless_somebody_needs_the_server(other):
     other.key_file.write_text("")
     assert other.stop()
     assert not other.stop()
+
+
+def test_old_runs_leave_its_record(root):
+    with open_api(root) as api:
+        services = api.get("/api/admin/settings").raise_for_status().json()["server"]["services"]
+    assert services["db_vacuum"]["enabled"] is True
+    assert services["db_vacuum"]["retention_period"] == "P90D"

@@ -1,0 +1,48 @@
+"""`evergreen du`: what of a project takes how much room, and what makes it smaller."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from evergreen.cli.output import CommandResult
+
+PLACES = {  # pattern in the project → what it is, and what makes it smaller
+    ".dvc/cache": ("data and models of every run", "evergreen dvc gc --workspace --all-tags keeps what versions need"),
+    "data/store/*": ("collected and prepared rows", ""),
+    "models/store/*": ("the last candidate and its reports", ""),
+    ".evergreen/released": ("released models, as they are served", "it is made anew from DVC where it is missing"),
+    ".evergreen/requests/*": ("request log", "deploy: {log: {days: …, max_bytes: …, sample: …}}"),
+    ".evergreen/trials": ("ledgers of races and searches", ""),
+    ".evergreen/history": ("records of runs; the newest 500 of a pipeline stay", ""),
+    ".evergreen/prefect": ("Prefect's record; runs of the last 90 days stay", ""),
+    ".evergreen/ray": ("Ray's sessions and logs", "evergreen stop, then remove it"),
+    ".git": ("history of the repository", ""),
+}
+
+
+def du() -> CommandResult:
+    """Tell what takes how much room, the largest first."""
+    from evergreen.core.paths import find_root
+
+    root, counted = find_root(), set[int]()
+    places = [
+        {"path": path.relative_to(root).as_posix(), "bytes": size, "what": what, "fix": fix}
+        for pattern, (what, fix) in PLACES.items()
+        for path in sorted(root.glob(pattern))
+        if (size := sum(_new_sizes(path, counted)))
+    ]
+    places.sort(key=lambda place: -int(place["bytes"]))
+    lines = [f"{int(one['bytes']) / 1e6:>11,.1f} MB  {one['path']:<32}  {one['what']}" for one in places]
+    fixes = dict.fromkeys(f"{one['path']}: {one['fix']}" for one in places[:3] if one["fix"])
+    return CommandResult({"places": places}, "\n".join([*lines, *fixes]))
+
+
+def _new_sizes(folder: Path, counted: set[int]) -> Iterator[int]:
+    """Yield the sizes of files that were not counted yet: DVC links its cache and the stores."""
+    for path in folder.rglob("*"):
+        try:
+            found = path.lstat()
+        except OSError:  # it went meanwhile
+            continue
+        if path.is_file() and not path.is_symlink() and found.st_ino not in counted:
+            counted.add(found.st_ino)
+            yield found.st_blocks * 512
