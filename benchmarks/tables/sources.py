@@ -54,6 +54,11 @@ SOURCES = {
     "chains": Source("survival/flchain", "death", "mixed, missing", False, ("futime", "chapter"), YES),
     "biopsy": Source("MASS/biopsy", "class", "marks of 1 to 10, missing", False, ("ID",)),
     "anger": Source("lme4/VerbAgg", "r2", "mixed, crossed groups", False, ("resp", "id")),
+    "boston": Source("MASS/Boston", "medv", "numbers, 506 rows", False),
+    "salaries": Source("car/Salaries", "salary", "mixed, 397 rows", False),
+    "training": Source(
+        "Ecdat/Treatment", "treat", "mixed, one in fourteen", False, ("re78",), {True: "yes", False: "no"}
+    ),
     "hours": Source("Ecdat/HI", "whrswk", "mixed, 22,272 rows", False, ("wght", "whi", "hhi")),
 }
 
