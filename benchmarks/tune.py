@@ -6,7 +6,6 @@ Both train the default network whole, without early stopping, on one core: what 
 import statistics
 import time
 from pathlib import Path
-from unittest import mock
 
 from benchmarks import ray_project, sized
 from evergreen.core.paths import Paths
@@ -18,8 +17,8 @@ from evergreen.stages.engines import ray_cluster
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.trials import search
 from evergreen.stages.trials.ledger import Ledger
-from evergreen.stages.trials.proposals import Search
 from evergreen.stages.trials.search_plan import CHUNKS
+from evergreen.stages.trials.space import Search, distribution
 from evergreen.stages.trials.trial import Trial, deciding_metric, search_defaults
 
 ARCHITECTURE, TASK = "mlp", "classification"
@@ -31,12 +30,9 @@ def bare(wanted: Search, seed: int) -> float:
     import optuna
 
     from evergreen.models.registry import find_architecture
-    from evergreen.stages.trials import proposals
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = {
-        name: proposals.distribution(choice) for name, choice in find_architecture(ARCHITECTURE).SEARCH_SPACE.items()
-    }
+    space = {name: distribution(choice) for name, choice in find_architecture(ARCHITECTURE).SEARCH_SPACE.items()}
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     start = time.perf_counter()
     for _ in range(TRIALS):
@@ -49,11 +45,8 @@ def bare(wanted: Search, seed: int) -> float:
 def under_ray(wanted: Search, seed: int, folder: Path) -> tuple[float, float]:
     """Seconds per trial from the first start to the last end, on as many cores as Ray has; and of the whole call."""
     ledger = Ledger(folder / "trials" / f"{seed}.jsonl", {**wanted.context(), "repeat": seed})
-    from evergreen.stages.trials import proposals
-
     start = time.perf_counter()
-    with mock.patch.object(proposals, "RUNGS", ()):  # nothing is stopped early
-        search.run(wanted, ledger, TRIALS, time.time() + 600, str(folder / "tune"))
+    search.run(wanted, ledger, TRIALS, time.time() + 600, str(folder / "tune"))
     whole = time.perf_counter() - start
     return whole / TRIALS, sum(entry["seconds"] for entry in ledger.entries()) / TRIALS
 
@@ -68,7 +61,7 @@ def main() -> None:
         common = (ready, folder_version(paths.ready), TASK, ARCHITECTURE, defaults, deciding_metric(paths.ready))
         alone, ray, inside = [], [], []
         for seed in range(REPEATS):
-            wanted = Search(*common, seed, CHUNKS[0])
+            wanted = Search(*common, seed, CHUNKS[0], scheduler="none")
             alone.append(bare(wanted, seed))
             whole, trained = under_ray(wanted, seed, paths.home)
             ray.append(whole)

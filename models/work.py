@@ -37,12 +37,15 @@ class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seconds = 0.0
+        self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula:
-            self.seconds += formula(*args, **(kwargs or {}), out_val=result) / FLOPS
+            operations = formula(*args, **(kwargs or {}), out_val=result)
+            self.operations += operations
+            self.seconds += operations / FLOPS
         outputs = result if isinstance(result, tuple | list) else [result]
         written = sum(one.numel() * one.element_size() for one in outputs if isinstance(one, Tensor))
         self.seconds += CALL + written / BYTES
@@ -51,6 +54,15 @@ class _Counter(TorchDispatchMode):
 
 def forward_seconds(network: Network, rows: dict[str, Tensor]) -> float:
     """Return the nominal seconds in which the network answers these encoded rows."""
+    return _count_forward(network, rows).seconds
+
+
+def count_operations(network: Network, rows: dict[str, Tensor]) -> int:
+    """Count the floating-point operations of matrix products and convolutions in answering these encoded rows."""
+    return _count_forward(network, rows).operations
+
+
+def _count_forward(network: Network, rows: dict[str, Tensor]) -> _Counter:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator whose work nobody could count
     try:
@@ -58,7 +70,7 @@ def forward_seconds(network: Network, rows: dict[str, Tensor]) -> float:
             network.predict_outputs(rows)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-    return counter.seconds
+    return counter
 
 
 def count(network: Network, rows: dict[str, Tensor], *, steps: int, epochs: int, n_validation: int) -> Work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
@@ -16,7 +17,7 @@ WORDS = {"tasks": "task", "kinds": "kind of data", "architectures": "architectur
 
 
 def check_parts(
-    file: YamlFile, *, collect: Any, preprocess: Any, select: Any, train: Any, validate: Any, **_: Any
+    file: YamlFile, *, collect: Any, preprocess: Any, select: Any, tune: Any, train: Any, validate: Any, **_: Any
 ) -> None:
     """Raise PipelineError at the line of a part that does not exist, and of an option that it does not have."""
     scheme, colon, _ = collect.uri.partition(":")
@@ -27,7 +28,9 @@ def check_parts(
         _check_kind(file, declared if isinstance(declared, dict) else {"kind": declared}, *where)
     for position, architecture in enumerate(select.architectures):
         check_name(file, "architectures", architecture, "select", "architectures", position)
-    _check_options(file, train.options, select.architectures or parts.names("architectures"))
+    architectures = select.architectures or parts.names("architectures")
+    _check_options(file, train.options, architectures)
+    _check_space(file, tune.space, architectures)
     if validate.slices and not preprocess.time:
         raise file.error("validate.slices needs times", "validate", "slices", fix="say preprocess: {time: COLUMN}")
 
@@ -49,6 +52,20 @@ def _check_kind(file: YamlFile, declared: dict[str, Any], *keys: str) -> None:
     check_name(file, "kinds", kind, *keys)
     if keys[1] == "kinds":
         file.check(options_model("kind", kind), {key: value for key, value in declared.items() if key != "kind"}, *keys)
+
+
+def _check_space(file: YamlFile, space: dict[str, Any], architectures: list[str]) -> None:
+    """Raise PipelineError for what is searched and is neither an option of these architectures nor of training."""
+    if not space:
+        return
+    from evergreen.models.training.config import TrainingConfig
+
+    known = {name for one in architectures for name in options_model("architecture", one).model_fields}
+    known |= {field.name for field in dataclasses.fields(TrainingConfig)}
+    for name in space:
+        if name not in known:
+            problem = f"tune.space: there is no option {name[:MAX_SHOWN]!r}"
+            raise file.error(problem, "tune", "space", name, fix=suggest(name, sorted(known), "options"))
 
 
 def _check_options(file: YamlFile, options: dict[str, Any], architectures: list[str]) -> None:

@@ -35,12 +35,11 @@ OTHER_MEANINGS = {
     "pages/data_page.py": {"text"},
     "stages/preprocess/stage.py": {"text"},
     "pages/model_page.py": {"number", "seed", "text"},  # fields of metrics.json
-    "stages/tune/stage.py": {"number"},
+    "stages/tune/": {"number", "seed"},  # of a trial
     "evergreen/estimators.py": {"seed"},  # of random numbers
     "stages/train/stage.py": {"seed"},
-    "stages/trials/race.py": {"seed"},
-    "stages/trials/proposals.py": {"number", "seed"},  # of a trial
-    "stages/trials/search.py": {"number"},
+    "stages/trials/": {"number", "seed"},
+    "cli/commands/trials.py": {"number"},
     "flows/server.py": {"tags"},  # of a run
     "flows/schedule.py": {"tags"},  # of a deployment
     "flows/notifications.py": {"text"},  # of a message

@@ -28,17 +28,7 @@ class Ledger:
 
     def entries(self) -> list[dict[str, Any]]:
         """Return this context's finished trials, in the order they ended; a killed process's torn line is skipped."""
-        if not self.path.exists():
-            return []
-        entries: dict[str, dict[str, Any]] = {}
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(entry, dict) and entry.get("context") == self.context:
-                entries.setdefault(entry["key"], entry)
-        return list(entries.values())
+        return read_searches(self.path).get(self.context, [])
 
     def prune(self) -> None:
         """Drop the lines of other contexts, which nothing will ask for any more."""
@@ -68,6 +58,19 @@ class Ledger:
             file.write((b"\n" if torn else b"") + line + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def read_searches(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the finished trials of each context in a ledger, in the order they ended; torn lines are skipped."""
+    searches: dict[str, dict[str, dict[str, Any]]] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(entry, dict) and {"context", "key"} <= entry.keys():
+            searches.setdefault(entry["context"], {}).setdefault(entry["key"], entry)
+    return {context: list(entries.values()) for context, entries in searches.items()}
 
 
 def _hash(value: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Propose the points of a search in batches, so that neither the number of workers nor their speed decides anything.
+"""Give Ray Tune a search in batches, so that neither the number of workers nor their speed decides anything.
 
 A batch is proposed by a sampler that knows all trials of the batches before, in the order of their numbers, and whose
 seed follows from the search's and the batch's number. A trial is compared, and may be stopped, with trials of earlier
@@ -7,91 +7,53 @@ batches alone. So a search that is killed, cut off or spread over more machines 
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.models.registry import find_architecture
+from evergreen.stages.trials.early_stopping import is_promoted
 from evergreen.stages.trials.ledger import Ledger
+from evergreen.stages.trials.ranking import order
+from evergreen.stages.trials.samplers import BATCH, propose
+from evergreen.stages.trials.space import COUNTED, Search
 
 if TYPE_CHECKING:
     from ray import tune
     from ray.tune.schedulers import FIFOScheduler
     from ray.tune.search import Searcher
 
-RUNGS = (9, 3)  # a trial may be stopped after a ninth and after a third of its chunks
-FACTOR = 3  # one in so many goes on
-BATCH = 4  # trials that are proposed at once, whatever the number of workers
-Entries = dict[int, dict[str, Any]]  # finished trials by their numbers
+REPEATED = 3  # of the best trials are done with further seeds, and the defaults
 
 
-@dataclass(frozen=True)
-class Search:
-    """Hold what all trials of one search share."""
+class Finished:
+    """Hold what a ledger knows of a search: its trials by number, and their repeats by number and repeat."""
 
-    ready: str
-    version: str  # of the folder `ready`
-    task: str
-    architecture: str
-    defaults: dict[str, Any]  # the architecture's defaults for what is searched
-    metric: tuple[str, str]  # the one that decides, and "max" or "min"
-    seed: int
-    chunks: int  # of a trial that is not stopped
+    def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        self.trials: dict[int, Mapping[str, Any]] = {}
+        self.repeats: dict[tuple[int, int], Mapping[str, Any]] = {}
+        for entry in entries:
+            self.add(entry)
 
-    def context(self) -> dict[str, Any]:
-        """Return all that decides a trial's score, except its options and the code."""
-        shared = {"task": self.task, "architecture": self.architecture, "seed": self.seed}
-        return {**shared, "data": self.version, "stretches": self.chunks}
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Add an entry of the ledger."""
+        if "repeat" in entry:
+            self.repeats[entry["number"], entry["repeat"]] = entry
+        else:
+            self.trials[entry["number"]] = entry
 
-    def best(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """Return the entry with the best score; of equal ones the defaults, then the earliest."""
-        sign = 1 if self.metric[1] == "max" else -1
-        scored = [entry for entry in entries if entry["score"] is not None]
-        return max(scored, key=lambda entry: (sign * entry["score"], entry["options"] == self.defaults), default=None)
-
-
-def propose(search: Search, done: Mapping[int, Mapping[str, Any]], batch: int) -> list[dict[str, Any]]:
-    """Return the options of a batch's trials by Optuna's sampler (TPE, Bergstra et al. 2011), the defaults first."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = {name: distribution(one) for name, one in find_architecture(search.architecture).SEARCH_SPACE.items()}
-    digest = hashlib.blake2b(f"{search.seed} {batch}".encode(), digest_size=4).digest()
-    sampler = optuna.samplers.TPESampler(seed=int.from_bytes(digest), constant_liar=True)
-    study = optuna.create_study(sampler=sampler, direction="maximize")
-    for number in range(batch * BATCH):
-        entry = done[number]
-        if entry["score"] is not None:
-            known = {"params": dict(entry["options"]), "distributions": space, "value": entry["rank"]}
-            study.add_trial(optuna.trial.create_trial(**known))
-    points = [study.ask(space).params for _ in range(BATCH)]
-    return [dict(search.defaults), *points[1:]] if batch == 0 else points
+    def pending_repeats(self, search: Search, trials: int) -> list[tuple[int, int]]:
+        """Return number and repeat of what is to be done with another seed, once all trials are there."""
+        if search.repeats == 1 or any(number not in self.trials for number in range(trials)):
+            return []
+        scored = [entry for entry in map(self.trials.get, range(trials)) if entry and entry["score"] is not None]
+        ranked = order(search, [entry for entry in scored if entry["state"] == "finished"])[:REPEATED]
+        chosen = [*ranked, *(entry for entry in scored if entry["options"] == search.defaults and entry not in ranked)]
+        wanted = [(entry["number"], repeat) for repeat in range(1, search.repeats) for entry in chosen]
+        return [key for key in wanted if key not in self.repeats]
 
 
-def distribution(choice: Any) -> Any:
-    """Return an entry of SEARCH_SPACE as Optuna's distribution."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(choice, list):
-        return CategoricalDistribution(choice)
-    low, high, *rest = choice
-    kind = IntDistribution if isinstance(low, int) and isinstance(high, int) else FloatDistribution
-    return kind(low, high, log=rest == ["log"])
-
-
-def is_promoted(search: Search, done: Mapping[int, Mapping[str, Any]], number: int, chunk: int, rank: float) -> bool:
-    """Tell whether a trial goes on after so many chunks: among the best third of those of the batches before."""
-    if chunk not in {max(1, search.chunks // rung) for rung in RUNGS}:
-        return True
-    curves = (done[other].get("curve") or [] for other in range(number // BATCH * BATCH))
-    others = sorted((curve[chunk - 1] for curve in curves if len(curve) >= chunk), reverse=True)
-    return not others or rank >= others[(len(others) - 1) // FACTOR]
-
-
-def batched_proposals(search: Search, done: Entries, trials: int) -> Searcher:
+def batched_proposals(search: Search, done: Finished, trials: int) -> Searcher:
     """Return Tune's searcher: it waits for the end of a batch before it proposes the next."""
     from ray.tune.search import Searcher
 
@@ -100,20 +62,31 @@ def batched_proposals(search: Search, done: Entries, trials: int) -> Searcher:
             super().__init__(metric="rank", mode="max")
             self.next, self.batch = 0, -1
             self.points: list[dict[str, Any]] = []
+            self.again: list[tuple[int, int]] | None = None
 
         def suggest(self, _trial_id: str) -> dict[str, Any] | str | None:
-            while self.next in done:
+            while self.next in done.trials:
                 self.next += 1
             number = self.next
             if number >= trials:
-                return Searcher.FINISHED
+                return self._suggest_repeat()
             batch, place = divmod(number, BATCH)
-            if any(earlier not in done for earlier in range(batch * BATCH)):
+            if any(earlier not in done.trials for earlier in range(batch * BATCH)):
                 return None
             if self.batch != batch:
-                self.batch, self.points = batch, propose(search, done, batch)
+                self.batch, self.points = batch, propose(search, done.trials, batch)
             self.next += 1
             return {"number": number, "options": self.points[place]}
+
+        def _suggest_repeat(self) -> dict[str, Any] | str | None:
+            if search.repeats > 1 and any(number not in done.trials for number in range(trials)):
+                return None
+            if self.again is None:
+                self.again = done.pending_repeats(search, trials)
+            if not self.again:
+                return Searcher.FINISHED
+            number, repeat = self.again.pop(0)
+            return {"number": number, "options": done.trials[number]["options"], "repeat": repeat}
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
             """Hear nothing: what is done stands in the ledger."""
@@ -127,44 +100,50 @@ def batched_proposals(search: Search, done: Entries, trials: int) -> Searcher:
     return Batches()
 
 
-def batch_stopper(search: Search, done: Entries) -> FIFOScheduler:
-    """Return Tune's scheduler: halving (Jamieson and Talwalkar 2016) against trials of the batches before."""
+def batch_stopper(search: Search, done: Finished) -> FIFOScheduler:
+    """Return Tune's scheduler: it stops a trial that trials of the batches before leave no hope."""
     from ray.tune.schedulers import FIFOScheduler
 
     class Stopper(FIFOScheduler):
         def on_trial_result(self, _controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            chunk, rank = result["training_iteration"], result["rank"]
-            goes_on = is_promoted(search, done, trial.config["number"], chunk, rank)
+            goes_on = "repeat" in trial.config or is_promoted(
+                search, done.trials, trial.config["number"], result["training_iteration"], result
+            )
             return FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP
 
     return Stopper()
 
 
 def ledger_callback(
-    search: Search, ledger: Ledger, done: Entries, cut: list[dict[str, Any]], until: float
+    search: Search, ledger: Ledger, done: Finished, cut: list[dict[str, Any]], until: float
 ) -> tune.Callback:
     """Return Tune's callback that records each finished trial, and keeps in `cut` those that the clock cut off."""
     from ray import tune
 
-    curves: dict[int, list[float]] = {}
+    curves: dict[tuple[int, int], list[float]] = {}
 
     class Watch(tune.Callback):
         def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:
-            curve = curves.setdefault(trial.config["number"], [])
+            curve = curves.setdefault(_key(trial), [])
             curve[result["training_iteration"] - 1 :] = [result["rank"]]  # one whose process died begins anew
 
         def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
-            number, last = trial.config["number"], trial.last_result or {}
-            curve = curves.get(number, [])
-            facts = {name: last.get(name) for name in ("score", "epochs", "seconds")}
-            is_whole = len(curve) == search.chunks
+            last, curve = trial.last_result or {}, curves.get(_key(trial), [])
             if not curve:
                 return
-            if is_whole or not is_promoted(search, done, number, len(curve), curve[-1]):
-                state = "finished" if is_whole else "stopped early"
-                record(trial, {"state": state, **facts, "rank": curve[-1], "curve": curve})
-            else:
-                cut.append({"options": trial.config["options"], "state": "out of time", **facts})
+            facts = {name: last.get(name) for name in ("score", "epochs", "seconds")}
+            counts = {name: last[name] for name in COUNTED if name in last}
+            facts |= {"counts": counts} if counts else {}
+            if last.get("breaks"):
+                record(trial, {"state": f"breaks {last['breaks']}", **facts, "rank": None})
+            elif len(curve) == search.chunks:
+                record(trial, {"state": "finished", **facts, "rank": curve[-1], "curve": curve})
+            elif "repeat" not in trial.config and not is_promoted(
+                search, done.trials, trial.config["number"], len(curve), last
+            ):
+                record(trial, {"state": "stopped early", **facts, "rank": curve[-1], "curve": curve})
+            elif "repeat" not in trial.config:
+                cut.append({**trial.config, "state": "out of time", **facts})
 
         def on_trial_error(self, *, trial: Any, **_: Any) -> None:
             nothing = dict.fromkeys(("score", "rank", "epochs", "seconds"))
@@ -172,11 +151,17 @@ def ledger_callback(
                 record(trial, {"state": "failed", "reason": _failure_reason(trial), **nothing})
 
     def record(trial: Any, facts: dict[str, Any]) -> None:
-        number, options = trial.config["number"], trial.config["options"]
-        ledger.add(options | {"number": number}, facts | {"number": number, "options": options})
-        done[number] = {"number": number, "options": options, **facts}
+        point = dict(trial.config)
+        machine = (trial.last_result or {}).get("hostname")
+        key = {name: value for name, value in point.items() if name != "options"}
+        ledger.add(point["options"] | key, facts | point | ({"machine": machine} if machine else {}))
+        done.add({**point, **facts})
 
     return Watch()
+
+
+def _key(trial: Any) -> tuple[int, int]:
+    return trial.config["number"], trial.config.get("repeat", 0)
 
 
 def _failure_reason(trial: Any) -> str:

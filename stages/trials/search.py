@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -14,7 +15,8 @@ from typing import Any
 from evergreen.core import parts
 from evergreen.core.priority import lower_priority
 from evergreen.stages.trials.ledger import Ledger
-from evergreen.stages.trials.proposals import Search, batch_stopper, batched_proposals, ledger_callback
+from evergreen.stages.trials.proposals import REPEATED, Finished, batch_stopper, batched_proposals, ledger_callback
+from evergreen.stages.trials.space import Search, excess
 from evergreen.stages.trials.trial import Trial
 
 MAX_FAILURES = 2  # of a trial's process: what a machine does is no fact about the trial
@@ -48,7 +50,7 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
 
     from evergreen.stages.engines import ray_cluster
 
-    done = {entry["number"]: entry for entry in ledger.entries()}
+    done = Finished(ledger.entries())
     cut: list[dict[str, Any]] = []
     name = f"evergreen-{uuid.uuid4().hex}"  # searches of one cluster overwrite each other's trainables by name
     tune.register_trainable(name, tune.with_resources(_trainable(search, until), {"cpu": 1}))
@@ -57,7 +59,7 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
         tune_config=tune.TuneConfig(
             search_alg=batched_proposals(search, done, trials),
             scheduler=batch_stopper(search, done),
-            num_samples=trials - len(done),
+            num_samples=max(0, trials - len(done.trials)) + (REPEATED + 1) * (search.repeats - 1),
             max_concurrent_trials=ray_cluster.cpus(),  # more than there is room for would wait for each other
             time_budget_s=max(0.1, until - time.time()),
             reuse_actors=True,
@@ -84,15 +86,20 @@ def _trainable(search: Search, until: float) -> Callable[[dict[str, Any]], None]
 
         lower_priority()
         parts.adopt(own_parts)
-        options = config["options"]
-        trial = Trial(Path(search.ready), search.version, search.task, search.architecture, options, search.seed)
+        place = Path(search.ready), search.version, search.task, search.architecture
+        trial = Trial(*place, config["options"], search.seed + config.get("repeat", 0))
+        counts = trial.counts() if search.objective or search.constraints else {}
+        for constraint in search.constraints:
+            if excess(constraint, counts) > 0:
+                tune.report({"rank": -math.inf, "breaks": constraint, "epochs": 0, "seconds": 0.0, **counts})
+                return
         for chunk in range(1, search.chunks + 1):
             goal = chunk * trial.chunk
             score = trial.advance(goal, until - time.time())
             if trial.loop.step < goal:
                 return
             facts = {"score": score.value, "rank": score.rank(search.metric[1])[0]}
-            tune.report({**facts, "epochs": score.epochs, "seconds": score.seconds})
+            tune.report({**facts, "epochs": score.epochs, "seconds": score.seconds, **counts})
 
     return train
 

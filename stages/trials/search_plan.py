@@ -45,7 +45,7 @@ def plan(config: TuneConfig, paths: Paths, version: str, task: str, raced: Mappi
 
 def size(trials: int, chunk: float, total: float) -> Plan:
     """Return the plan of at most so many trials whose chunks cost `chunk` nominal seconds, `total` together."""
-    from evergreen.stages.trials.proposals import BATCH
+    from evergreen.stages.trials.samplers import BATCH
 
     chunks = next((length for length in CHUNKS if FULL_TRIALS * length * chunk <= total), CHUNKS[-1])
     whole = total / (chunk * chunks)  # trials

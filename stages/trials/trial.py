@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +27,7 @@ from evergreen.models.registry import build, build_head, options
 from evergreen.models.registry import find_architecture as find
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.trainer import Trainer
-from evergreen.models.work import Work, count
+from evergreen.models.work import Work, count, count_operations
 from evergreen.stages.trials.folds import Fold, fold_ids, split_fold
 
 CHUNK_STEPS = 30  # minimum of optimization steps between two comparisons
@@ -70,11 +70,12 @@ def split_config_and_options(architecture: str, values: Mapping[str, Any]) -> tu
     return recipe, {name: value for name, value in values.items() if name not in known}
 
 
-def search_defaults(architecture: str) -> dict[str, Any]:
-    """Return the architecture's own value for each name in its SEARCH_SPACE."""
+def search_defaults(architecture: str, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return the architecture's own value for each name in its SEARCH_SPACE, or for those of `names` that it knows."""
     kind = find(architecture)
-    recipe = dataclasses.asdict(split_config_and_options(architecture, {})[0])
-    return {name: {**options(kind), **recipe}[name] for name in kind.SEARCH_SPACE}
+    known = {**options(kind), **dataclasses.asdict(split_config_and_options(architecture, {})[0])}
+    wanted = kind.SEARCH_SPACE if names is None else [name for name in names if name in known]
+    return {name: known[name] for name in wanted}
 
 
 def deciding_metric(ready: Path) -> tuple[str, str]:
@@ -165,6 +166,16 @@ class Trial:
         batch = {name: torch.as_tensor(column) for name, column in next(self.loop.train.epoch(0)).items()}
         n_validation = len(self.loop.validation["target"])
         return count(self.network, batch, steps=self.steps, epochs=self.epochs, n_validation=n_validation)
+
+    def counts(self) -> dict[str, float]:
+        """Count what the network is, without training it: weights, operations of an answer, bytes of its file."""
+        row = {name: torch.as_tensor(column[:1]) for name, column in self.loop.validation.items()}
+        tensors = self.network.state_dict().values()
+        return {
+            "parameters": self.parameters,
+            "operations": count_operations(self.network, row),
+            "size_bytes": sum(one.numel() * one.element_size() for one in tensors),
+        }
 
     def advance(self, steps: int, seconds: float) -> Score:
         """Train on to so many updates in all, as configured where that is 0, for at most `seconds`.

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from benchmarks.tables.policy import without_ray
+from evergreen.cli import main
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
@@ -21,12 +22,20 @@ from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.select import stage as select
 from evergreen.stages.select.config import SelectConfig
+from evergreen.stages.trials.trial_table import list_trials
 from evergreen.stages.tune import stage as tune
 from evergreen.stages.tune.config import TuneConfig
+from evergreen.stages.tune.repetition import rerun_trial
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RACE = SelectConfig(effort=0.1, architectures=["mlp", "rbf", "autoencoder"])
 SEARCH = TuneConfig(effort=0.1, trials=6, seed=3)
+YAML = """
+task: classification
+collect: {uri: "sklearn:breast_cancer"}
+preprocess: {target: diagnosis}
+tune: {effort: 0.1, trials: 6, seed: 3}
+"""
 
 
 def prepare(root):
@@ -96,6 +105,48 @@ def test_a_busy_machine_finds_the_same(quiet, paths):
     assert found(tuned) == found(quiet[1])
 
 
+def test_a_trial_that_is_done_once_more_has_the_same_score_bit_for_bit(quiet, paths, monkeypatch, capsys):
+    rows = list_trials(paths)
+    assert [row["number"] for row in rows] == [*range(SEARCH.trials)]
+    assert [row["score"] for row in rows] == [row["score"] for row in quiet[1]["trials"]]
+    for number in (0, SEARCH.trials - 1):
+        again = rerun_trial(SEARCH, paths, number, task="classification")
+        assert (again["again"], again["is_same"]) == (rows[number]["score"], True)
+    (paths.root / "pipelines" / "cancer.yaml").write_text(YAML)
+    monkeypatch.chdir(paths.root)
+    assert main.main(["rerun", "cancer", "--trial", "1"]) == 0
+    assert capsys.readouterr().out == f"trial 1: log_loss {rows[1]['score']!r} again, bit for bit\n"
+    assert main.main(["rerun", "cancer", "--trial", "17"]) == 2
+    assert "trials 0 to 5 are recorded, not 17" in capsys.readouterr().err
+    ledger = paths.trials.read_text()
+    paths.trials.write_text(ledger.replace(repr(rows[1]["score"]), repr(rows[1]["score"] + 1e-15)))
+    assert main.main(["rerun", "cancer", "--trial", "1"]) == 1
+    assert "in the ledger: another processor" in capsys.readouterr().out
+    paths.trials.write_text(ledger)
+
+
+def test_a_search_takes_a_sampler_a_space_limits_and_repeats(quiet, paths):
+    write_json(paths.select, quiet[0] | {"architecture": "mlp"})
+    wishes = {"sampler": "random", "scheduler": "median", "objective": ["parameters min"], "repeats": 2}
+    wishes["space"] = {"size": {"low": 0.1, "high": 1.0, "log": True}, "dropout": [0.0, 0.2, 0.4], "width": [1, 2]}
+    wishes["constraints"] = ["parameters <= 3000"]
+    wanted = TuneConfig(effort=0.1, trials=5, seed=1, **wishes)
+    choice = tune.run(wanted, paths, task="classification")
+    states = [row["state"] for row in choice["trials"]]
+    assert "breaks parameters <= 3000" in states
+    assert {*choice["trials"][-1]["options"]} == {"size", "dropout"}
+    assert "; space: mlp has no width" in choice["why"]
+    assert "the mean of 2 seeds decided" in choice["why"]
+    repeated = {row["number"]: row for row in choice["trials"] if "scores" in row}
+    assert choice["trial"] in repeated
+    assert choice["trial"] in choice["front"]
+    assert repeated[choice["trial"]]["counts"]["parameters"] <= 3000
+    written = paths.trials.read_bytes()
+    assert found(tune.run(wanted, paths, task="classification")) == found(choice)
+    assert paths.trials.read_bytes() == written
+    write_json(paths.select, quiet[0])
+
+
 def test_a_race_that_is_cut_off_goes_on_and_finds_the_same(quiet, paths, monkeypatch):
     afresh(paths)
     with pytest.raises(PipelineError, match="is no choice"):
@@ -122,10 +173,12 @@ def test_a_search_that_is_cut_off_goes_on_and_repeats_nothing(quiet, paths):
     afresh(paths)
     few = SEARCH.model_copy(update={"trials": 3})
     assert len(tune.run(few, paths, task="classification")["trials"]) == 3
+    first = paths.trials.read_text().splitlines()
     cut = tune.run(SEARCH.model_copy(update={"time_budget_s": 2.0}), paths, task="classification")
     assert "provisional" in cut
     lines = paths.trials.read_text().splitlines()
     whole = tune.run(SEARCH, paths, task="classification")
+    assert lines[:3] == first  # none of the three is done again
     assert paths.trials.read_text().splitlines()[: len(lines)] == lines
     assert found(whole) == found(quiet[1])
 

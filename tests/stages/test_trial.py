@@ -101,6 +101,14 @@ def test_work_is_counted_and_not_timed(make):
     assert mlp.loop.step == 0  # and trains nothing
 
 
+def test_what_is_counted_is_that_of_the_network(make):
+    trial = make("digits", "classification")
+    counts = trial.counts()
+    assert counts["parameters"] == trial.parameters == 64 * 10 + 10
+    assert counts["operations"] == 2 * 64 * 10
+    assert counts["size_bytes"] >= 4 * counts["parameters"]
+
+
 def test_no_time_is_scored_as_it_stands(make):
     score = make().advance(27, 0.0)
     assert score.epochs == 0

@@ -1,5 +1,7 @@
 """The ledger of trials, and what tune makes of it."""
 
+import dataclasses
+
 import pytest
 
 from evergreen.core.config import build
@@ -8,13 +10,20 @@ from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.stages.artifacts import folder_version
 from evergreen.stages.trials import search_plan as plan
+from evergreen.stages.trials.early_stopping import is_promoted
 from evergreen.stages.trials.ledger import Ledger
-from evergreen.stages.trials.proposals import BATCH, Search, distribution, is_promoted, propose
+from evergreen.stages.trials.samplers import BATCH, propose
+from evergreen.stages.trials.space import Search, distribution
 from evergreen.stages.tune import stage as tune
 from evergreen.stages.tune.config import TuneConfig
+from evergreen.stages.tune.decision import decide
 
 OWN = {"prior": 0.02}
 SEARCH = Search("/ready", "v", "regression", "linear", OWN, ("r2", "max"), 0, 27)
+
+
+def within(error):
+    return dataclasses.replace(SEARCH, error=error)
 
 
 def entry(value, score):
@@ -40,14 +49,14 @@ def test_a_torn_line_costs_that_trial_alone(tmp_path):
 
 
 def test_defaults_that_win_are_said_and_change_nothing():
-    choice = tune._decide(SEARCH, [entry(0.5, 0.4), entry(0.02, 0.4)], [], 0.0)
+    choice = decide(SEARCH, [entry(0.5, 0.4), entry(0.02, 0.4)], [])
     assert choice["options"] == {}
     assert choice["trial"] == 1
     assert "the defaults reach the best r2" in choice["why"]
 
 
 def test_a_better_point_wins_and_a_cut_one_cannot():
-    choice = tune._decide(SEARCH, [entry(0.02, 0.4), entry(0.5, 0.5)], [entry(0.9, 0.99)], 0.05)
+    choice = decide(within(0.05), [entry(0.02, 0.4), entry(0.5, 0.5)], [entry(0.9, 0.99)])
     assert choice["options"] == {"prior": 0.5}
     assert choice["score"] == 0.5
     assert len(choice["trials"]) == 3
@@ -56,18 +65,18 @@ def test_a_better_point_wins_and_a_cut_one_cannot():
 
 def test_smaller_wins_where_the_metric_says_so():
     search = Search("/ready", "v", "forecasting", "linear", OWN, ("mse", "min"), 0, 27)
-    choice = tune._decide(search, [entry(0.02, 0.4), entry(0.5, 0.3)], [], 0.0)
+    choice = decide(search, [entry(0.02, 0.4), entry(0.5, 0.3)], [])
     assert choice["options"] == {"prior": 0.5}
 
 
 def test_a_gain_within_one_standard_error_is_no_gain():
-    choice = tune._decide(SEARCH, [entry(0.02, 0.4), entry(0.5, 0.5)], [], 0.2)
+    choice = decide(within(0.2), [entry(0.02, 0.4), entry(0.5, 0.5)], [])
     assert (choice["options"], choice["trial"], choice["score"]) == ({}, 0, 0.4)
     assert "within one standard error (0.2) of theirs" in choice["why"]
 
 
 def test_without_the_defaults_there_is_nothing_to_compare_with():
-    choice = tune._decide(SEARCH, [entry(0.5, 0.5)], [entry(0.02, 0.4)], 0.0)
+    choice = decide(SEARCH, [entry(0.5, 0.5)], [entry(0.02, 0.4)])
     assert choice["options"] == {}
     assert "did not finish in time" in choice["why"]
 
@@ -96,7 +105,7 @@ def test_a_search_is_as_long_as_its_work_allows(chunk, chunks, trials):
 def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypatch, wishes, own, why):
     paths = Paths(candidates, "diabetes")
     write_json(paths.select, {"architecture": "linear", "leaderboard": []})
-    monkeypatch.setattr("evergreen.stages.trials.trial.search_defaults", lambda architecture: own)
+    monkeypatch.setattr("evergreen.stages.trials.trial.search_defaults", lambda architecture, names: own)
     choice = tune.run(TuneConfig(**wishes), paths, task="regression")
     assert choice["options"] == {}
     assert choice["why"] == f"the defaults stay: {why}"
@@ -138,11 +147,11 @@ def test_a_batch_follows_from_the_batches_before_it_alone():
 
 def test_a_trial_is_stopped_by_those_of_earlier_batches_alone():
     done = {number: finished(number, number / 10) for number in range(BATCH)}
-    assert is_promoted(SEARCH, {}, 0, 3, -1.0)  # nothing to compare with
-    assert is_promoted(SEARCH, done, BATCH, 3, 0.2)
-    assert not is_promoted(SEARCH, done, BATCH, 3, 0.1)
-    assert is_promoted(SEARCH, done, BATCH, 4, 0.1)  # between two rungs
+    assert is_promoted(SEARCH, {}, 0, 3, {"rank": -1.0})  # nothing to compare with
+    assert is_promoted(SEARCH, done, BATCH, 3, {"rank": 0.2})
+    assert not is_promoted(SEARCH, done, BATCH, 3, {"rank": 0.1})
+    assert is_promoted(SEARCH, done, BATCH, 4, {"rank": 0.1})  # between two rungs
     done[BATCH] = finished(BATCH, 9.0)  # one of the same batch, which happened to end before
-    assert is_promoted(SEARCH, done, BATCH + 1, 3, 0.2)
+    assert is_promoted(SEARCH, done, BATCH + 1, 3, {"rank": 0.2})
     failed = finished(0, None) | {"curve": None, "score": None}
-    assert is_promoted(SEARCH, {**done, 0: failed}, BATCH, 9, 0.3)
+    assert is_promoted(SEARCH, {**done, 0: failed}, BATCH, 9, {"rank": 0.3})
