@@ -3,13 +3,18 @@
 >>> import evergreen
 >>> evergreen.load("digits@v1.2.0").predict(frame)  # doctest: +SKIP
 >>> evergreen.Project("~/churn").run("churn")  # doctest: +SKIP
+>>> evergreen.Client("http://127.0.0.1:8000").predict("churn", frame)  # doctest: +SKIP
 >>> evergreen.Classifier().fit(X, y).predict(X)  # doctest: +SKIP
 """
 
 import importlib
 from typing import Any
 
-_MODULES = {"load": "api", "Model": "api", "Project": "api", "Classifier": "estimators", "Regressor": "estimators"}
+_MODULES = {
+    **dict.fromkeys(("load", "Model", "Project"), "api"),
+    **dict.fromkeys(("Client", "AsyncClient"), "client"),
+    **dict.fromkeys(("Classifier", "Regressor"), "estimators"),
+}
 __all__ = [*_MODULES]
 
 

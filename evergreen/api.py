@@ -79,7 +79,7 @@ class Model:
         from evergreen.stages.answer_table import answer_columns
         from evergreen.stages.predict.forecast import forecast
 
-        if _is_rows(frame):
+        if is_rows(frame):
             return self._answer(frame)
         import pyarrow as pa
 
@@ -121,7 +121,7 @@ class Model:
 
     def _checked(self, frame: Any) -> pa.Table:
         """Return the frame's input columns in the types of their kinds."""
-        if _is_rows(frame):
+        if is_rows(frame):
             return self.spec.parse_request([dict(row) for row in frame], PLACE)
         table, faults = self.spec.validate_table(to_table(frame))
         if faults:
@@ -194,7 +194,7 @@ def _load_folder(folder: Path) -> Model:
 
 def is_frame(value: Any) -> bool:
     """Return whether a value has named columns: a data frame, an Arrow table, a mapping, a list of dicts."""
-    return isinstance(value, Mapping) or _is_rows(value) or any(hasattr(value, name) for name in FRAME_ATTRIBUTES)
+    return isinstance(value, Mapping) or is_rows(value) or any(hasattr(value, name) for name in FRAME_ATTRIBUTES)
 
 
 def to_table(frame: Any) -> pa.Table:
@@ -210,7 +210,7 @@ def to_table(frame: Any) -> pa.Table:
             return frame
         if isinstance(frame, Mapping) or hasattr(frame, "iloc"):  # pandas, whose index is no column
             return pa.table({str(name): _to_array(column) for name, column in frame.items()})
-        if _is_rows(frame):
+        if is_rows(frame):
             return pa.Table.from_pylist([dict(row) for row in frame])
         return pa.table(frame)  # whatever speaks Arrow's C interface: Polars, DuckDB, record batches
     except (TypeError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -230,5 +230,6 @@ def _to_array(column: Any) -> pa.Array:
     return column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, from_pandas=True)
 
 
-def _is_rows(frame: Any) -> bool:
+def is_rows(frame: Any) -> bool:
+    """Return whether a value is a list of dicts, one a row."""
     return isinstance(frame, Sequence) and bool(frame) and all(isinstance(row, Mapping) for row in frame)

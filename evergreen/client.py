@@ -1,0 +1,203 @@
+"""Ask an endpoint from Python: `Client`, and `AsyncClient` where many requests are under way at once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import random
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from evergreen.api import is_rows, to_table
+from evergreen.core.errors import OutageError, UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ARROW, NDJSON = "application/vnd.apache.arrow.stream", "application/x-ndjson"
+AGAIN = {429, 502, 503, 504}  # too much waits, or who would answer is being replaced
+FIRST_WAIT_S, MAX_WAIT_S = 0.2, 30.0
+Step = tuple[float, dict[str, Any]]  # seconds to wait, and then what to send
+Steps = Generator[Step, httpx.Response | httpx.TransportError, Any]
+
+
+class EndpointError(UserError):
+    """An endpoint refused a request: `status` is HTTP's, `request_id` that of the answer."""
+
+    def __init__(self, problem: str, status: int, request_id: str) -> None:
+        super().__init__(problem)
+        self.status, self.request_id = status, request_id
+
+
+class _Requests:
+    """What both clients send, and how they read what comes back, without a connection."""
+
+    def __init__(self, url: str, key: str, timeout_s: float, retries: int) -> None:
+        self.retries = retries
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._options: dict[str, Any] = {"base_url": url, "headers": headers, "timeout": timeout_s}
+
+    def _predict(self, name: str, frame: Any, version: str) -> Steps:
+        path = "/".join(["", *(quote(part, safe="") for part in (name, version) if part), "predict"])
+        if is_rows(frame):
+            lines = "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in frame)
+            response = yield from self._send(path, content=lines.encode(), headers={"Content-Type": NDJSON})
+            return [json.loads(line) for line in response.content.splitlines()]
+        import pyarrow as pa
+
+        body = _encode(to_table(frame))
+        response = yield from self._send(path, content=body, headers={"Content-Type": ARROW})
+        return pa.ipc.open_stream(response.content).read_all()
+
+    def _add_labels(self, name: str, labels: Sequence[Mapping[str, Any]]) -> Steps:
+        response = yield from self._send(f"/{quote(name, safe='')}/labels", json={"labels": list(labels)})
+        return response.json()
+
+    def _describe(self, name: str) -> Steps:
+        response = yield from self._send(f"/{quote(name, safe='')}", method="GET")
+        return response.json()
+
+    def _send(self, path: str, *, method: str = "POST", **content: Any) -> Steps:
+        """Send until it is answered. Raises EndpointError where it is refused, OutageError where nobody answers."""
+        wait_s, request = 0.0, {"method": method, "url": path, **content}
+        for attempt in range(self.retries + 1):
+            answer = yield wait_s, request
+            if isinstance(answer, httpx.Response) and answer.status_code not in AGAIN:
+                break
+            wait_s = min(FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.5), MAX_WAIT_S)  # not all at one moment
+            if isinstance(answer, httpx.Response) and answer.headers.get("Retry-After", "").isdecimal():
+                wait_s = min(float(answer.headers["Retry-After"]), MAX_WAIT_S)
+        if isinstance(answer, httpx.TransportError):
+            problem = f"no answer after {self.retries + 1} tries: {answer or type(answer).__name__}"
+            raise OutageError(problem, place=str(self._options["base_url"])) from answer
+        if answer.is_error:
+            try:
+                told = answer.json()
+            except ValueError:  # a proxy's page
+                told = {"error": f"HTTP {answer.status_code} {answer.reason_phrase}"}
+            raise EndpointError(told.get("error", ""), answer.status_code, told.get("request_id", ""))
+        return answer
+
+
+class Client(_Requests):
+    """Ask an endpoint, one request after another: `Client("http://127.0.0.1:8000").predict("churn", frame)`.
+
+    A request that found no place (429), or nobody who answers (502 to 504, a broken connection), is asked again:
+    `retries` times, after what Retry-After says, or after waits that double. Use it in a `with` block, or close it.
+
+    Args:
+        url: address of the endpoint.
+        key: an API key, if the endpoint wants one.
+        timeout_s: seconds without a byte after which a request counts as unanswered.
+        retries: how often a request is asked again.
+    """
+
+    def __init__(self, url: str, *, key: str = "", timeout_s: float = 60, retries: int = 4) -> None:
+        super().__init__(url, key, timeout_s, retries)
+        self._http = httpx.Client(**self._options)
+
+    def predict(self, name: str, frame: Any, *, version: str = "") -> Any:
+        """Predict each row of a frame, as `Model.predict` does: a list of dicts for such a list, else an Arrow table.
+
+        Lists travel as lines of JSON, other frames as Arrow; both may have any number of rows.
+
+        Raises:
+            EndpointError: the endpoint refused the rows, the key, the pipeline or the version, and says why.
+            OutageError: nobody answered.
+            DataError: the frame is none.
+        """
+        return self._run(self._predict(name, frame, version))
+
+    def add_labels(self, name: str, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Send what was true of rows that were asked; return how many were stored, unknown and double."""
+        answer: dict[str, Any] = self._run(self._add_labels(name, labels))
+        return answer
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Return the version in service, its scores, and the fields of a row."""
+        answer: dict[str, Any] = self._run(self._describe(name))
+        return answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, steps: Steps) -> Any:
+        wait_s, request = next(steps)
+        while True:
+            time.sleep(wait_s)
+            try:
+                answer: httpx.Response | httpx.TransportError = self._http.request(**request)
+            except httpx.TransportError as error:
+                answer = error
+            try:
+                wait_s, request = steps.send(answer)
+            except StopIteration as done:
+                return done.value
+
+
+class AsyncClient(_Requests):
+    """Ask an endpoint, many requests at once: as `Client`, with `await` and `async with`."""
+
+    def __init__(self, url: str, *, key: str = "", timeout_s: float = 60, retries: int = 4) -> None:
+        """Take what `Client` takes."""
+        super().__init__(url, key, timeout_s, retries)
+        self._http = httpx.AsyncClient(**self._options)
+
+    async def predict(self, name: str, frame: Any, *, version: str = "") -> Any:
+        """Predict each row of a frame, as `Client.predict` does."""
+        return await self._run(self._predict(name, frame, version))
+
+    async def add_labels(self, name: str, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Send what was true of rows that were asked, as `Client.add_labels` does."""
+        answer: dict[str, Any] = await self._run(self._add_labels(name, labels))
+        return answer
+
+    async def describe(self, name: str) -> dict[str, Any]:
+        """Return the version in service, its scores, and the fields of a row."""
+        answer: dict[str, Any] = await self._run(self._describe(name))
+        return answer
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _run(self, steps: Steps) -> Any:
+        wait_s, request = next(steps)
+        while True:
+            await asyncio.sleep(wait_s)
+            try:
+                answer: httpx.Response | httpx.TransportError = await self._http.request(**request)
+            except httpx.TransportError as error:
+                answer = error
+            try:
+                wait_s, request = steps.send(answer)
+            except StopIteration as done:
+                return done.value
+
+
+def _encode(table: pa.Table) -> bytes:
+    """Write a table as a stream of Arrow."""
+    import pyarrow as pa
+
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue()

@@ -1,0 +1,114 @@
+"""The Python client asks a real endpoint over HTTP: frames in and out, refusals in words, what fails for a while."""
+
+import asyncio
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pyarrow as pa
+import pytest
+import uvicorn
+
+import evergreen
+from evergreen.client import EndpointError
+from evergreen.core.errors import OutageError
+from evergreen.stages.deploy.config import DeployConfig
+
+COLUMNS = {"age": [0.1, 0.9, None], "colour": ["red", "blue", "red"]}
+ROWS = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), strict=True)]
+
+
+@pytest.fixture(scope="module")
+def url(serve_models, tmp_path_factory):
+    """An endpoint without Ray, behind a port."""
+    made = serve_models(DeployConfig(max_rows=2).model_dump(), home=str(tmp_path_factory.mktemp("home")))
+    server = uvicorn.Server(uvicorn.Config(made.__serve_build_asgi_app__(), log_level="error", lifespan="off"))
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def busy(url):
+    """A front that passes on what `url` answers once it has refused `failures` requests, or broken them off."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            server.asked += 1
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if server.asked <= server.failures:
+                if server.status:
+                    self.send_response(server.status)
+                    self.send_header("Retry-After", "0")
+                    self.end_headers()
+                return  # without an answer otherwise
+            answer = httpx.post(url + self.path, content=body, headers={"Content-Type": self.headers["Content-Type"]})
+            self.send_response(answer.status_code)
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked = server.failures = server.status = 0
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_frames_come_back_as_they_went_in(url):
+    with evergreen.Client(url) as client:
+        answers = client.predict("sizes", ROWS)
+        table = client.predict("sizes", COLUMNS)
+        assert [answer["prediction"] for answer in answers] == table["prediction"].to_pylist()
+        assert table["p_small"].to_pylist() == pytest.approx([one["probabilities"]["small"] for one in answers], 1e-6)
+        assert client.predict("sizes", pa.table(COLUMNS), version="v1.0.0").equals(table)
+        assert client.describe("sizes")["version"] == "v1.0.0"
+
+
+def test_many_are_asked_at_once(url):
+    async def ask():
+        async with evergreen.AsyncClient(url) as client:
+            return await asyncio.gather(*(client.predict("sizes", ROWS) for _ in range(20)))
+
+    first, *others = asyncio.run(ask())
+    assert len(first) == 3
+    assert others == [first] * 19
+
+
+def test_a_refusal_is_an_error_in_the_endpoint_s_words(url):
+    with evergreen.Client(url) as client:
+        with pytest.raises(EndpointError, match="colour") as caught:
+            client.predict("sizes", [{"age": 1}])
+        assert (caught.value.status, bool(caught.value.request_id)) == (422, True)
+        for name, version in (("nope", ""), ("sizes", "v9.0.0"), ("../sizes", "")):
+            with pytest.raises(EndpointError) as caught:
+                client.predict(name, ROWS, version=version)
+            assert caught.value.status == 404
+
+
+@pytest.mark.parametrize("status", [503, 429, 0])
+def test_what_fails_for_a_while_is_asked_again(busy, status, monkeypatch):
+    monkeypatch.setattr("evergreen.client.FIRST_WAIT_S", 0.001)
+    busy.failures, busy.status = 2, status
+    with evergreen.Client(f"http://127.0.0.1:{busy.server_address[1]}") as client:
+        assert len(client.predict("sizes", ROWS)) == 3
+    assert busy.asked == 3
+
+
+def test_what_never_answers_is_told(busy, monkeypatch):
+    monkeypatch.setattr("evergreen.client.FIRST_WAIT_S", 0.001)
+    busy.failures = 99
+    with evergreen.Client(f"http://127.0.0.1:{busy.server_address[1]}", retries=1) as client:
+        with pytest.raises(OutageError, match="no answer after 2 tries"):
+            client.predict("sizes", ROWS)
+        busy.status = 503
+        with pytest.raises(EndpointError) as caught:
+            client.predict("sizes", ROWS)
+    assert caught.value.status == 503
