@@ -46,6 +46,7 @@ OTHER_MEANINGS = {
     "stages/deploy/late_labels.py": {"labels"},  # answers that came later
     "stages/deploy/protocols/labels.py": {"labels"},
     "cli/application.py": {"labels"},  # a command: answers that came later
+    "evergreen/client.py": {"labels"},  # which it sends
     "stages/deploy/tensors.py": {"number", "boolean"},  # types of JSON
     "pages/charts/graph_drawing.py": {"graph"},  # what a drawing shows
     "pages/charts/overlays.py": {"boxes"},

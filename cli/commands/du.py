@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from evergreen.cli.output import CommandResult
 
@@ -24,14 +25,14 @@ def du() -> CommandResult:
     from evergreen.core.paths import find_root
 
     root, counted = find_root(), set[int]()
-    places = [
+    places: list[dict[str, Any]] = [
         {"path": path.relative_to(root).as_posix(), "bytes": size, "what": what, "fix": fix}
         for pattern, (what, fix) in PLACES.items()
         for path in sorted(root.glob(pattern))
         if (size := sum(_new_sizes(path, counted)))
     ]
-    places.sort(key=lambda place: -int(place["bytes"]))
-    lines = [f"{int(one['bytes']) / 1e6:>11,.1f} MB  {one['path']:<32}  {one['what']}" for one in places]
+    places.sort(key=lambda place: -place["bytes"])
+    lines = [f"{one['bytes'] / 1e6:>11,.1f} MB  {one['path']:<32}  {one['what']}" for one in places]
     fixes = dict.fromkeys(f"{one['path']}: {one['fix']}" for one in places[:3] if one["fix"])
     return CommandResult({"places": places}, "\n".join([*lines, *fixes]))
 
