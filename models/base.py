@@ -75,6 +75,7 @@ class Architecture(nn.Module):
     EXTRA: ClassVar[str] = ""  # a module that it needs, of an optional extra
     SEARCH_SPACE: ClassVar[dict[str, Choice]] = {}  # for `tune`: fields of TrainingConfig or constructor options
     DEFAULTS: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of TrainingConfig
+    STRENGTHS: ClassVar[dict[str, list[Any]]] = {}  # other values than these, that select compares where rows are few
     out_features: int  # F
     n_members: int = 1  # networks in one, each with features of its own (`members`) and its own answer
 

@@ -91,7 +91,7 @@ def run(
 ) -> dict[str, Any]:
     """Return the choice, and its scores on the test rows; `changes` are of the pipeline's sections."""
     from evergreen.api import Model
-    from evergreen.cli import new
+    from evergreen.cli.commands import new
     from evergreen.data.prepare import suggest
     from evergreen.data.sources import open_source
     from evergreen.stages import pipeline

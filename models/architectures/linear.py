@@ -23,6 +23,7 @@ class Linear(Architecture):
     VERSION = 3
     ACCEPTS = frozenset({"*"})
     IS_BASELINE = True
+    STRENGTHS = {"prior": [4.0, 16.0, 64.0]}
     SEARCH_SPACE = {"prior": (0.01, 100.0, "log")}
     DEFAULTS = {"optimizer": "adam", "learning_rate": 0.05, "weight_decay": 0.0, "prior": 1.0, "keep": "last"}
 

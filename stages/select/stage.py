@@ -19,12 +19,10 @@ from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.select.config import SelectConfig
+from evergreen.stages.select.selection import decide
 from evergreen.stages.trials import race_plan as plan
 
-MAX_COST = 0.01  # of the best one's mean row score, that a cheaper answer may be expected to cost
-MIN_FOLDS = 2  # one, of which nobody asked for, tells no more than the validation split
-
-VERSION = 6  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 7  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
         ray_cluster.connect(paths.root)
         with ray_watch.raise_outage(paths.root):
             contenders, left, note = _race(config, paths, task, names, ledger, started, progress)
-    choice = {**_decide(contenders, names, paths, left), "data_version": version}
+    choice = {**decide(contenders, names, paths, left), "data_version": version}
     choice["why"] += note
     if left is not None:
         _check_compared(contenders, time.monotonic() - started, left)
@@ -93,7 +91,7 @@ def _race(
     from evergreen.stages.trials.contender import ContenderState
     from evergreen.stages.trials.folds import default_folds
     from evergreen.stages.trials.race import Race
-    from evergreen.stages.trials.trial import deciding_metric, max_rows
+    from evergreen.stages.trials.trial import deciding_metric, max_rows, sampling_note
 
     spec = FeatureSpec.load(paths.ready)
     contenders = []
@@ -106,29 +104,30 @@ def _race(
     with Race(common, ledger, deadline, progress) as race:
         race.measure(contenders)
         alive = [one for one in contenders if one.work]
-        race.planned = scale * (plan.RACE_WORK + plan.FINALS_WORK)
         favourites = {name for name in names if is_tried_first(name, {field.kind for field in spec.inputs.values()})}
         direction = deciding_metric(paths.ready)[1]
-        ranked = _halve(race, alive, config, scale * plan.RACE_WORK, direction, favourites)
+        folds = default_folds(spec, paths.ready) if config.folds is None else config.folds
+        folds = 0 if sampling_note(paths.ready) else folds  # they learn from all rows, or from none
+        race.planned = scale * (plan.RACE_WORK + (plan.FOLDS_WORK if folds else plan.FINALS_WORK))
+        ranked = _halve(race, alive, config, scale * plan.RACE_WORK, direction, favourites, folds)
         if not race.is_cut:
-            folds = default_folds(spec, paths.ready) if config.folds is None else config.folds
-            _run_finals(race, ranked, config, plan.finals_work(alive, race.planned), folds)
+            contenders = _run_finals(race, contenders, ranked, config, folds, direction, paths)
         return contenders, race.seconds_left if race.is_cut else None, race.note
 
 
 def _halve(
-    race: Any, alive: list[Any], config: SelectConfig, work: float, direction: str, favourites: set[str]
+    race: Any, alive: list[Any], config: SelectConfig, work: float, direction: str, favourites: set[str], folds: int
 ) -> list[Any]:
-    """Halve successively; return all that were scored, the best of the furthest rung first."""
+    """Halve successively, until `folds` can be paid; return all that were scored, the furthest and best first."""
     from evergreen.stages.trials.race import Job
 
     contenders, rungs = alive, len(config.rungs)
     for rung, chunks in enumerate(config.rungs, 1):
-        allowed = plan.rung_work(rung, rungs, work) / max(1, len(alive))
+        goals = plan.rung_goals(alive, chunks, plan.rung_work(rung, rungs, work))
         jobs = []
-        for contender in alive:
-            before, contender.goal = contender.goal, plan.rung_goal(contender, chunks, allowed)
-            if contender.goal > before:
+        for contender, goal in goals.items():
+            before, contender.goal = contender.goal, goal
+            if goal > before:
                 jobs.append(Job(contender, contender.seed, contender.goal, steps_before=before))
             else:
                 contender.rung = rung  # it is at its whole length
@@ -140,7 +139,8 @@ def _halve(
                 contender.reason = "the time ran out before its turn"
         alive = [one for one in alive if one.rung == rung and one.score]
         alive.sort(key=lambda contender: contender.rank(direction), reverse=True)
-        if race.is_cut:
+        left = plan.finals_work(contenders, race.planned)
+        if race.is_cut or (folds and plan.pays_folds(alive, folds, left, direction)):
             break
         if rung < rungs:
             alive = plan.promote(alive, config.reduction_factor, direction, favourites)
@@ -148,27 +148,47 @@ def _halve(
     return sorted(scored, key=lambda contender: (contender.rung, contender.rank(direction)), reverse=True)
 
 
-def _run_finals(race: Any, ranked: list[Any], config: SelectConfig, work: float, folds: int) -> None:
-    """Train each finalist in full, with several seeds or over folds; these scores replace those of the race."""
+def _run_finals(
+    race: Any, contenders: list[Any], ranked: list[Any], config: SelectConfig, folds: int, direction: str, paths: Paths
+) -> list[Any]:
+    """Train finalists in full, over folds or with several seeds; these scores replace those of the race.
+
+    Return all contenders, each with the options that it did best by.
+    """
+    from evergreen.data.spec import FeatureSpec
+    from evergreen.stages.engines.shared_storage import scratch_folder
+    from evergreen.stages.trials import fold_race
+
+    work = plan.finals_work(contenders, race.planned)
+    hopeful = plan.hopefuls(ranked, work, direction) if folds else []
+    count = plan.n_finals(plan.finalists(hopeful, folds, work), folds, work)
+    if count < (1 if config.folds else plan.MIN_FOLDS):
+        work = min(work, race.planned * plan.SEEDS_SHARE) if folds else work
+        finalists = plan.finalists(ranked, config.seeds, work)
+        _run_seeds(race, finalists, plan.n_finals(finalists, config.seeds, work))
+        return contenders
+    spec = FeatureSpec.load(paths.ready).to_json()
+    runs = str(scratch_folder(paths.root, paths.run_folder, "runs", paths.name) / "select")
+    raced = fold_race.with_strengths(hopeful)
+    for one in raced:
+        one.plan = fold_race.plan_folds(one, race, spec, folds, runs)
+    fold_race.run(race, raced, count, work, direction)
+    return fold_race.best_of_each([*raced, *(one for one in contenders if one not in raced)], direction)
+
+
+def _run_seeds(race: Any, finalists: list[Any], count: int) -> None:
+    """Train each finalist in full with so many seeds."""
     from evergreen.stages.trials.race import Job
 
-    finalists = plan.finalists(ranked, folds or config.seeds, work)
-    count = plan.n_finals(finalists, folds or config.seeds, work)
-    folds = 0 if config.folds is None and count < MIN_FOLDS else folds
     race.planned = race.done + count * sum(contender.work.full for contender in finalists)
-    rounds = [
-        [Job(one, one.seed + (0 if folds else n), 0, (n, folds) if folds else None) for one in finalists]
-        for n in range(count)
-    ]
-    answers = race.run(
-        [job for jobs in rounds for job in sorted(jobs, key=lambda job: -job.work)],
-        f"finals, {count} {'folds' if folds else 'seeds'}",
-    )
+    rounds = [[Job(one, one.seed + n, 0) for one in finalists] for n in range(count)]
+    jobs = [job for jobs in rounds for job in sorted(jobs, key=lambda job: -job.work)]
+    answers = race.run(jobs, f"finals, {count} seeds")
     for jobs in rounds:
         if any("score" not in answers.get(job, {}) for job in jobs):
             return  # means over different numbers of seeds do not compare
         for job in jobs:
-            job.contender.add_final_score(answers[job], job.fold)
+            job.contender.add_final_score(answers[job])
 
 
 def _check_compared(contenders: Sequence[Any], spent: float, left: float) -> None:
@@ -181,69 +201,3 @@ def _check_compared(contenders: Sequence[Any], spent: float, left: float) -> Non
         )
         fix = f"leave time_budget_s out; the whole takes about {spent + left:.0f} s here; what was done is kept"
         raise PipelineError(problem, place="select", fix=fix)
-
-
-def _decide(contenders: list[Any], names: list[str], paths: Paths, left: float | None) -> dict[str, Any]:
-    from evergreen.models.registry import find_architecture
-    from evergreen.stages.trials.trial import deciding_metric, sampling_note
-
-    name, direction = deciding_metric(paths.ready)
-    board = sorted(
-        (contender.to_row() for contender in contenders), key=lambda entry: _leaderboard_key(entry, direction)
-    )
-    raced = [contender for contender in contenders if contender.rows]
-    if len(names) == 1:
-        chosen, why = names[0], f"{names[0]} is the only architecture asked for that accepts these inputs"
-    elif not raced:
-        chosen = names[0]
-        what = "the simplest" if find_architecture(chosen).IS_BASELINE else "the first to try"
-        failed = [f"{contender.name}: {contender.reason}" for contender in contenders if contender.failed]
-        why = f"none could be trained ({'; '.join(failed[: plan.FINALISTS])}): it is {what}"
-    else:
-        chosen, why = _choose(raced, name, direction)
-    folds = max((contender.folds for contender in raced), default=0)
-    why += f"; scored over {folds} folds of the training and validation rows" if folds else ""
-    why += sampling_note(paths.ready) if raced else ""
-    why += "; provisional, since the comparison was cut off" if left is not None else ""
-    decided = {"architecture": chosen, "why": why, "metric": name, "direction": direction, "leaderboard": board}
-    return {**decided, "folds": folds} if folds else decided
-
-
-def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
-    """Choose the cheapest within one standard error of the best on the same rows, where it costs next to nothing."""
-    sign = 1 if direction == "max" else -1
-    furthest = max(one.rung for one in raced)
-    finalists = [contender for contender in raced if contender.final]
-    finalists = finalists or [contender for contender in raced if contender.rung == furthest or contender.is_baseline]
-    best = max(finalists, key=lambda contender: sign * contender.mean)
-    close = [one for one in finalists if one.paired_gap(best) <= 1 and one.expected_cost(best) <= MAX_COST]
-    chosen = min([best, *close], key=lambda one: (_rounded(one.work.answer), one.parameters, -sign * one.mean))
-    others = [contender for contender in finalists if contender is not chosen] or [
-        contender for contender in raced if contender is not chosen
-    ]
-    others.sort(key=lambda contender: -sign * contender.mean)
-    if chosen is not best:
-        why = (
-            f"its {name} of {chosen.mean:.4g} is within one standard error of the best, {best.name}'s {best.mean:.4g} "
-            f"(the difference is {chosen.paired_gap(best):.2g} standard errors), and its answer is less work: "
-            f"{chosen.parameters:,} parameters instead of {best.parameters:,}"
-        )
-    elif others:
-        why = f"best {name}, {chosen.mean:.4g}; next is {others[0].name} with {others[0].mean:.4g}"
-        anchor = next((contender for contender in others[1:] if contender.is_baseline), None)
-        why += f", and {anchor.name}, the baseline, has {anchor.mean:.4g}" if anchor else ""
-    else:
-        why = f"the only one that could be scored, {name} {chosen.mean:.4g}"
-    return chosen.name, why
-
-
-def _rounded(work: float) -> float:
-    """Return counted work to two digits: less does not tell two architectures apart."""
-    return float(f"{work:.1e}")
-
-
-def _leaderboard_key(entry: dict[str, Any], direction: str) -> tuple[Any, ...]:
-    score = entry["score"]
-    if score is None:
-        return (1, 0, 0)
-    return (0, -entry["rung"], -score if direction == "max" else score)

@@ -20,34 +20,22 @@ from evergreen.stages.code_version import learned_code_version
 from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.transfer import InitWeights
 from evergreen.stages.trials.folds import default_folds
+from evergreen.stages.trials.out_of_fold import FoldPlan
 from evergreen.stages.trials.trial import split_config_and_options
 
 LOCATION_FIELDS = ("ready", "folder", "start_folder")  # folders do not change the result
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class RunPlan(FoldPlan):
     """Hold all that a worker needs; the result depends on all of it but the folders."""
 
-    task: str
-    architecture: str
-    options: dict[str, Any]  # the constructor's
-    recipe: dict[str, Any]
-    augment: bool
     refit: bool  # on the validation rows as well
-    folds: int  # whose networks calibrate a refit; 0: the same run without the validation rows does
-    settles_epochs: bool  # the folds choose how many, for nobody has set them
-    balance: bool  # each class equally often
-    bucket: bool  # rows of about one length together
     window: int  # rows that are shuffled at a time when streamed; 0: all, in memory
     validation_rows: int  # at most so many rows validate; 0: all
     workers: int
     device: str
-    data_version: str
-    code_version: str
     trial: int | None  # the number of the trial that the values come from
-    ready: str
-    folder: str = ""  # of this run
     start: str = ""  # the released version whose weights it begins with, as NAME@VERSION, or nothing
     start_bytes: str = ""  # what that version is
     start_folder: str = ""  # where it lies
@@ -113,6 +101,7 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         code_version=learned_code_version("train", spec.to_json(), task, choice["architecture"]),
         trial=choice.get("trial"),
         ready=share_folder(paths.root, paths.ready, "ready", paths.name, data),
+        folder="",
         start=start.name if start else "",
         start_bytes=start.bytes if start else "",
         start_folder=share_folder(paths.root, start.folder, "start", paths.name, start.bytes) if start else "",

@@ -27,23 +27,26 @@ if TYPE_CHECKING:
 CALIBRATION_ROWS = 20_000  # more validation rows move a temperature no further
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
 
-VERSION = 4  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 5  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Train the candidate into `candidate/`. Killed at any moment and called again, it ends with the same bytes."""
     started = time.monotonic()
+    from evergreen.core.files import read_json
     from evergreen.stages.artifacts import save_model
     from evergreen.stages.train import cross_validation
     from evergreen.stages.train.plan import plan_run
 
-    plan = cross_validation.limit_folds(plan_run(config, paths, task))
+    choice = read_json(paths.tune if paths.tune.exists() else paths.select)
+    plan = cross_validation.limit_folds(plan_run(config, paths, task), choice.get("fold_key", ""))
     folds = cross_validation.run(plan, config, paths, progress) if plan.folds else None
+    kept = {plan.fold_file(0).parent}
     plan = cross_validation.settle(plan, folds) if folds else plan
     trained, reused = _train_or_load(plan, config, paths, progress)
     network, card = _calibrate(plan, trained, folds) if folds else _final_model(plan, trained, config, paths, progress)
     save_model(paths.candidate, network, card, _train_from_scratch(plan, config, paths, progress))
-    _remove_old_runs(Path(plan.folder), config.storage_bytes)
+    _remove_old_runs({Path(plan.folder), *kept}, config.storage_bytes)
     seconds, epochs = time.monotonic() - started, len(trained.history)
     best = {"epochs": epochs, "best_epoch": trained.best[0] if trained.best else 0}
     summary = {"architecture": plan.architecture, **best, **card["scores"], "reused": reused, "seconds": seconds}
@@ -160,11 +163,12 @@ def _training_rows(plan: RunPlan) -> int:
     return rows["train"] + (rows["validation"] if plan.refit else 0)
 
 
-def _remove_old_runs(current: Path, budget: int) -> None:
+def _remove_old_runs(current: set[Path], budget: int) -> None:
     """Remove the oldest other runs of this pipeline until all of them together fit the budget, bytes."""
-    runs = sorted((one for one in current.parent.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
+    home = next(iter(current)).parent
+    runs = sorted((one for one in home.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
     sizes = {one: sum(file.stat().st_size for file in one.rglob("*") if file.is_file()) for one in runs}
     for folder in runs:
-        if folder != current and sum(sizes.values()) > budget:
+        if folder not in current and sum(sizes.values()) > budget:
             shutil.rmtree(folder, ignore_errors=True)
             del sizes[folder]

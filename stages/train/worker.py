@@ -14,18 +14,12 @@ from evergreen.core.files import write_json
 from evergreen.core.priority import lower_priority
 from evergreen.core.processes import exclusive_lock
 from evergreen.data.feed.batches import load_encoded_split, training_batches
-from evergreen.data.feed.sampler import RowWeights
-from evergreen.data.prepared import WEIGHT, columns
-from evergreen.data.spec import FeatureSpec
-from evergreen.models.base import Task
-from evergreen.models.network import Network
-from evergreen.models.registry import build
 from evergreen.models.training import finished
-from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.finished import FinishedRun
 from evergreen.models.training.trainer import Trainer, no_report
 from evergreen.stages.train import transfer
 from evergreen.stages.train.plan import RunPlan
+from evergreen.stages.trials.out_of_fold import build_network, row_weights
 
 MISTAKE = "mistake.json"  # the user's mistake that only training showed
 LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
@@ -52,7 +46,7 @@ def build_trainer(
         world=world,
         augment=spec.augment if plan.augment else None,
         bucket=plan.bucket,
-        weigh=row_weights(plan, spec, network.task),
+        weigh=row_weights(plan, spec, network.task, refit=plan.refit),
     )
     if plan.start:
         transfer.load_matching_weights(network, Path(plan.start_folder), spec)
@@ -62,24 +56,6 @@ def build_trainer(
     where |= {"initialize_from_data": not plan.start, "report": report or no_report}
     validation = load_encoded_split(ready, "validation", plan.validation_rows)
     return Trainer(network, rows, validation, recipe, **where)
-
-
-def build_network(plan: RunPlan) -> tuple[Network, TrainingConfig, FeatureSpec]:
-    """Build the plan's network with random weights, a function of its seed."""
-    config, spec = TrainingConfig(**plan.recipe), FeatureSpec.load(Path(plan.ready))
-    torch.manual_seed(config.seed)
-    network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
-    if plan.balance:
-        network.task.correct_priors()
-    return network, config, spec
-
-
-def row_weights(plan: RunPlan, spec: FeatureSpec, task: Task) -> RowWeights | None:
-    """Return how often each row is drawn, or None where each is once; some validation rows may not be learned from."""
-    chooses = plan.refit and type(task).trainable_rows is not Task.trainable_rows
-    learned = (lambda target: task.trainable_rows(torch.as_tensor(target)).numpy()) if chooses else None
-    weigh = RowWeights(spec, plan.balance, WEIGHT in columns(Path(plan.ready), "train"), learned)
-    return weigh if weigh.needed else None
 
 
 def load_finished(plan: RunPlan) -> FinishedRun | None:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from evergreen.models.work import Work
-from evergreen.stages.trials.folds import Fold
+from evergreen.stages.trials.out_of_fold import MIN_STEPS, FoldPlan, build_network, load
 from evergreen.stages.trials.trial import Score
 
 MIN_EFFECTIVE_ROWS = 30.0  # that carry the variance of a mean, below which a few wild rows are it
@@ -21,6 +21,8 @@ class ContenderState:
 
     def __init__(self, name: str, seed: int, is_baseline: bool = False, code: str = "") -> None:
         self.name, self.seed, self.is_baseline, self.code = name, seed, is_baseline, code
+        self.options: dict[str, Any] = {}  # where they are not its defaults
+        self.plan: FoldPlan | None = None  # of its folds, once there are any
         self.parameters = 0
         self.work: Work | None = None  # None where it cannot be built
         self.steps = self.chunk = 0  # updates in an epoch, and between two comparisons
@@ -62,18 +64,25 @@ class ContenderState:
         self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
         self.predict_ms = answer.get("predict_ms")
 
-    def add_final_score(self, answer: dict[str, Any], fold: Fold | None) -> None:
-        """Add the score of a full run: of another seed on the same rows, or of a fold on rows of its own."""
-        error = self.error  # that of the validation split, which later stages compare with
+    def add_final_score(self, answer: dict[str, Any]) -> None:
+        """Add the score of a full run with another seed."""
         self._record(answer)
         if not self.final:
             self.scores, self.rows, self.final = [], [], True
         self.scores.append(answer["score"].value)
-        if fold:
-            self.error, self.folds = error, self.folds + 1
-            self.rows = [[*(self.rows[0] if self.rows else []), *answer["rows"]]]
-        else:
-            self.rows.append(answer["rows"])
+        self.rows.append(answer["rows"])
+
+    def add_folds(self, answer: dict[str, Any], n_folds: int) -> None:
+        """Replace its scores by those of the folds that are trained: as the model would answer that train makes."""
+        if "reason" in answer:
+            return self.fail(answer["reason"])
+        assert self.plan
+        found, task = load(self.plan, n_folds), build_network(self.plan)[0].task
+        assert found
+        epoch = found.best_epoch(task)
+        self.scores, rows, loss = found.judge(task, epoch)
+        self.rows, self.folds = [rows], n_folds
+        self.score = Score(self.mean, loss, epoch, answer["seconds"])
 
     @property
     def mean(self) -> float:
@@ -89,6 +98,12 @@ class ContenderState:
         """The updates of its whole configuration."""
         assert self.work
         return round(self.steps * self.work.full / self.work.epoch)
+
+    @property
+    def fold_work(self) -> float:
+        """The nominal seconds of training one fold."""
+        assert self.work
+        return self.work.full * max(1.0, MIN_STEPS / self.full_steps)
 
     def may_reach(self, other: Self, direction: str) -> bool:
         """Tell whether it may still come to be as good as `other`: what it gained lately says so, or the same rows do.
@@ -156,7 +171,7 @@ class ContenderState:
             "predict_ms": round(self.predict_ms, 4) if self.predict_ms else None,
             "work": asdict(self.work) if self.work else None,
             "steps": self.steps,
-        }
+        } | ({"options": self.options} if self.options else {})
         return {**row, "reason": self.reason} if self.reason else row
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json
 from evergreen.data import row_ids
 from evergreen.data.prepare import splitters
 from evergreen.data.prepared import hash_sample
@@ -29,12 +30,35 @@ FOLDS = 5
 def default_folds(spec: FeatureSpec, ready: Path) -> int:
     """Return the folds for prepared rows where the YAML does not say; 0 for many rows or groups too few to part.
 
-    Rows in order of time have none, for a network may not learn from what came after.
+    Where a person set the splits, these stay.
     """
     rows = {split: spec.rows[split] for split in ("train", "validation")}
-    if sum(rows.values()) > FEW_ROWS or spec.time or not find_task(spec.task).CROSS_VALIDATES:
+    if not _would_fold(spec) or _given_splits(spec, ready):
         return 0
     return FOLDS if len(np.unique(fold_ids(ready, rows), axis=0)) >= FOLDS else 0
+
+
+def folds_note(ready: Path) -> str:
+    """Say why few rows have no folds: a person set splits that random folds would not respect; "" otherwise."""
+    spec = FeatureSpec.load(ready)
+    why = _given_splits(spec, ready) if _would_fold(spec) else ""
+    return f"; no folds by default and no training on validation rows, for {why}" if why else ""
+
+
+def _would_fold(spec: FeatureSpec) -> bool:
+    return spec.rows["train"] + spec.rows["validation"] <= FEW_ROWS and find_task(spec.task).CROSS_VALIDATES
+
+
+def _given_splits(spec: FeatureSpec, ready: Path) -> str:
+    """Say by what a person split the rows, if random folds would not respect it. Groups stay whole in folds.
+
+    Rows in order of time are among them, for a network may not learn from what came after.
+    """
+    if spec.time:
+        return f"rows are split by the time in '{spec.time}'"
+    summary = ready / "summary.json"
+    given = summary.is_file() and read_json(summary).get("by") == "given"
+    return "a column says which rows train and which validate" if given else ""
 
 
 def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids, fold: Fold) -> tuple[Arrays, Arrays]:

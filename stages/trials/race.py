@@ -7,14 +7,13 @@ stands in a ledger, so the next race of the same rows goes on from there.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from evergreen.core import parts
 from evergreen.core.errors import OutageError
 from evergreen.core.progress import Progress
 from evergreen.stages.trials.contender import ContenderState
-from evergreen.stages.trials.folds import Fold
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.trial import Score
 from evergreen.stages.trials.trial_worker import Answer, TrialWorker
@@ -30,7 +29,7 @@ class Job:
     contender: ContenderState
     seed: int
     steps: int  # updates in all; 0 trains by the whole configuration
-    fold: Fold | None = None
+    fold: int | None = None  # of the contender's plan, which one
     steps_before: int = 0  # updates that the trial has done already
 
     def key(self) -> dict[str, Any]:
@@ -44,6 +43,8 @@ class Job:
         work = self.contender.work
         if work is None:
             return 0.0
+        if self.fold is not None:
+            return self.contender.fold_work
         return (self.steps - self.steps_before) * work.epoch / self.contender.steps if self.steps else work.full
 
 
@@ -137,7 +138,9 @@ class Race:
 
         def call(worker: Any, job: Job) -> Any:
             left = self.deadline - SLACK_SECONDS - time.monotonic()
-            return worker.advance.remote(job.contender.name, job.seed, job.steps, left, job.fold)
+            if job.fold is not None and job.contender.plan:
+                return worker.train_fold.remote(asdict(job.contender.plan), job.fold, left)
+            return worker.advance.remote(job.contender.name, job.seed, job.steps, left)
 
         def keep(job: Job, answer: Answer) -> None:
             if "reason" in answer and "failed" not in answer:
@@ -158,8 +161,11 @@ class Race:
         return scored
 
     def _remember(self, key: Mapping[str, Any], answer: Answer) -> None:
-        """Add an answer to the ledger; a failure is tried again, for it may be the machine's."""
-        if "reason" not in answer and self.ledger.key(key) not in self.known:
+        """Add an answer to the ledger; a failure is tried again, for it may be the machine's.
+
+        What folds have answered is stored by them.
+        """
+        if "reason" not in answer and key.get("fold") is None and self.ledger.key(key) not in self.known:
             self.ledger.add(key, {"answer": answer})
 
     def _ask(

@@ -13,11 +13,14 @@ from typing import Any
 FINALISTS = 2  # besides the baseline; no rung leaves fewer
 MAX_GAP = 2.0  # standard errors behind the best of a race, beyond which there are no finals for a third one
 RACE_WORK, FINALS_WORK = 40.0, 60.0  # nominal seconds of one core, see models/work.py
+FOLDS_WORK = 150.0  # of finals over folds: rows are few, and train repeats none of it
+SEEDS_SHARE = FINALS_WORK / (RACE_WORK + FOLDS_WORK)  # of a plan for folds, for finals that have seeds all the same
 ROWS = 5_000  # training rows beyond which a plan grows, by the square root
 MAX_GROWTH = 4.0
 KEPT_SHARE = 0.5  # of the challengers in a rung, that go on at most: the best, then those that may still reach them
 FIRST_SHARE = 0.4  # of the race's work, for the first rung: there everyone is
 MIN_STEPS = 5  # updates of a contender in a rung, whatever they cost
+MIN_FOLDS = 2  # one, of which nobody asked for, tells no more than the validation split
 MIN_COMPARED = 3  # contenders; a choice among fewer is none
 CAP = 10.0  # seconds that a race may take for each nominal second of its plan, where the YAML sets no limit
 START_SECONDS = 60.0  # until workers can train, on a machine that has much else to do
@@ -30,7 +33,21 @@ def scale(rows: int, effort: float) -> float:
 
 def cap_seconds(scale: float) -> float:
     """Return the seconds after which a race is cut off where the YAML sets no limit."""
-    return START_SECONDS + CAP * scale * (RACE_WORK + FINALS_WORK)
+    return START_SECONDS + CAP * scale * (RACE_WORK + FOLDS_WORK)
+
+
+def rung_goals(contenders: Sequence[Any], chunks: int, work: float) -> dict[Any, int]:
+    """Return how far each trains in a rung: `work` is shared equally, and the rest of a cheap one's share by others."""
+    wanted = {one: _rung_work(one, rung_goal(one, chunks, work)) for one in contenders}
+    goals = dict.fromkeys(contenders, 0)
+    for place, one in enumerate(sorted(contenders, key=lambda one: wanted[one])):
+        goals[one] = rung_goal(one, chunks, work / (len(contenders) - place))
+        work -= _rung_work(one, goals[one])
+    return goals
+
+
+def _rung_work(contender: Any, goal: int) -> float:
+    return float((goal - contender.goal) * contender.work.epoch / contender.steps)
 
 
 def rung_goal(contender: Any, chunks: int, allowed: float) -> int:
@@ -77,7 +94,7 @@ def finalists(ranked: Sequence[Any], wanted: int, total: float) -> list[Any]:
     they are those that the rows of the race do not show to be worse.
     """
     chosen = [contender for contender in ranked if contender.is_baseline]
-    challengers = [contender for contender in ranked if not contender.is_baseline]
+    challengers = [contender for contender in ranked if not (contender.is_baseline or contender.options)]
     n_chosen = 0
     for contender in challengers:
         needed = min(n_chosen, 1) if n_chosen < FINALISTS else n_finals(chosen, wanted, total)
@@ -86,6 +103,44 @@ def finalists(ranked: Sequence[Any], wanted: int, total: float) -> list[Any]:
         if n_finals([*chosen, contender], wanted, total) >= needed:
             chosen, n_chosen = [*chosen, contender], n_chosen + 1
     return [contender for contender in ranked if contender in chosen]
+
+
+def hopefuls(ranked: Sequence[Any], work: float, direction: str) -> list[Any]:
+    """Return the baseline, and who is neither shown to be worse than the best nor too much work for folds."""
+
+    def may_win(one: Any) -> bool:
+        is_affordable = MIN_FOLDS * one.fold_work <= work
+        return is_affordable and (one.may_reach(ranked[0], direction) or one.paired_gap(ranked[0]) <= MAX_GAP)
+
+    return [one for one in ranked if one.is_baseline or may_win(one)]
+
+
+def pays_folds(ranked: Sequence[Any], folds: int, work: float, direction: str) -> bool:
+    """Tell whether `work` pays a fold of all who may win, and all folds of the best: no rung tells as much."""
+    hopeful = hopefuls(ranked, work, direction)
+    core = _core(hopeful, folds, work)
+    return sum(one.fold_work for one in hopeful) + (folds - 1) * sum(one.fold_work for one in core) <= work
+
+
+def affordable(ranked: Sequence[Any], rounds: int, work: float) -> list[Any]:
+    """Return who has a further fold: those for whom all `rounds` are kept, then the best that can be paid."""
+    chosen = _core(ranked, rounds, work)
+    left = work - rounds * sum(one.fold_work for one in chosen)
+    for one in ranked:
+        if one not in chosen and one.fold_work <= left:
+            chosen, left = [*chosen, one], left - one.fold_work
+    return [one for one in ranked if one in chosen]
+
+
+def _core(ranked: Sequence[Any], rounds: int, work: float) -> list[Any]:
+    """Return the baseline, the best challenger and the next for whose `rounds` there is work."""
+    core = [one for one in ranked if one.is_baseline]
+    left, n_chosen = work - rounds * sum(one.fold_work for one in core), 0
+    for one in ranked:
+        cost = rounds * one.fold_work
+        if not (one.is_baseline or one.options) and n_chosen < FINALISTS and (cost <= left or not n_chosen):
+            core, left, n_chosen = [*core, one], left - cost, n_chosen + 1
+    return core
 
 
 def n_finals(contenders: Sequence[Any], wanted: int, total: float) -> int:

@@ -28,7 +28,6 @@ from evergreen.models.registry import find_architecture as find
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.trainer import Trainer
 from evergreen.models.work import Work, count, count_operations
-from evergreen.stages.trials.folds import Fold, fold_ids, split_fold
 
 CHUNK_STEPS = 30  # minimum of optimization steps between two comparisons
 ENDLESS = 10**9  # epochs: the caller decides how long a trial trains
@@ -122,8 +121,7 @@ def sampling_note(ready: Path) -> str:
 class Trial:
     """Hold a network and its trainer; nothing is trained at first.
 
-    `version` is that of the folder `ready`; with a `fold`, rows of the training and the validation split are split
-    anew.
+    `version` is that of the folder `ready`.
     """
 
     def __init__(
@@ -136,21 +134,15 @@ class Trial:
         seed: int = 0,
         *,
         in_one_go: bool = False,
-        fold: Fold | None = None,
     ) -> None:
         torch.set_num_threads(1)
         spec, train, validation = _rows(ready, version)
-        if fold:
-            train, validation = split_fold(train, validation, fold_ids(ready, max_rows(spec)), fold)
         recipe, rest = split_config_and_options(architecture, options)
         recipe, self.epochs = recipe.replace(seed=seed), recipe.epochs  # those of the full configuration
         if not in_one_go:
             recipe = recipe.replace(epochs=ENDLESS, schedule="constant", patience=0, keep="best")
         torch.manual_seed(seed)
         self.network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **rest)
-        if fold:
-            learned = self.network.task.trainable_rows(torch.as_tensor(train["target"])).numpy()
-            train = {name: column[learned] for name, column in train.items()}
         train, validation = dict(train), dict(validation)
         weights, _ = train.pop(WEIGHT, None), validation.pop(WEIGHT, None)
         drawn = weighted_epoch(weights, seed) if weights is not None else None

@@ -6,10 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from evergreen.core import parts
 from evergreen.core.priority import lower_priority
 from evergreen.data.spec import FeatureSpec
-from evergreen.stages.trials.folds import Fold
+from evergreen.stages.trials import out_of_fold
 from evergreen.stages.trials.trial import Trial
 
 MAX_ROWS = 20_000  # whose scores are compared in pairs
@@ -42,13 +44,23 @@ class TrialWorker:
         except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot be built does not end the race
             return {"reason": f"it failed: {error}", "failed": True}
 
-    def advance(self, name: str, seed: int, steps: int, seconds: float, fold: Fold | None = None) -> Answer:
+    def train_fold(self, plan: Mapping[str, Any], number: int, seconds: float) -> Answer:
+        """Train one fold of a plan, whose answers it stores; report a failure as a reason."""
+        started = time.monotonic()
+        torch.set_num_threads(1)
+        try:
+            is_done = out_of_fold.train_fold(out_of_fold.FoldPlan(**plan), number, started + seconds)
+        except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
+            return {"reason": f"it failed: {error}", "failed": True}
+        return {"seconds": time.monotonic() - started} if is_done else {"reason": "the time ran out"}
+
+    def advance(self, name: str, seed: int, steps: int, seconds: float) -> Answer:
         """Train a trial on to so many `steps`, or anew by a full run where that is 0; report a failure as a reason."""
         started = time.monotonic()
         try:
             trial = self.trials.get((name, seed)) if steps else None
             if trial is None:
-                trial = self._trial(name, seed, in_one_go=not steps, fold=fold)
+                trial = self._trial(name, seed, in_one_go=not steps)
             if steps:
                 self.trials[name, seed] = trial
             score = trial.advance(steps, seconds - (time.monotonic() - started))

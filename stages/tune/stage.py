@@ -63,6 +63,7 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     choice["why"] += f"; space: {search.architecture} has no {', '.join(planned.unknown)}" if planned.unknown else ""
     choice["why"] += sampling_note(paths.ready) if done else ""
     selected = read_json(paths.select)
+    choice |= {"options": choice["options"] or selected.get("options", {}), "fold_key": selected.get("fold_key", "")}
     if "provisional" in selected:
         choice["provisional"] = selected["provisional"]
     elif len(done) < trials:

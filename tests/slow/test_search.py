@@ -1,6 +1,7 @@
 """Select and tune follow a plan: no load, no cut and no death of a process changes what they find."""
 
 import contextlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,14 +15,17 @@ import pytest
 from benchmarks.tables.policy import without_ray
 from evergreen.cli import main
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import write_json
+from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
 from evergreen.data.prepare.config import PreprocessConfig
+from evergreen.stages.artifacts import folder_version
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.select import stage as select
 from evergreen.stages.select.config import SelectConfig
+from evergreen.stages.train import stage as train
+from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.trials.trial_table import list_trials
 from evergreen.stages.tune import stage as tune
 from evergreen.stages.tune.config import TuneConfig
@@ -73,6 +77,7 @@ def quiet(paths):
 def afresh(paths):
     for ledger in paths.trials.parent.glob("*.jsonl"):
         ledger.unlink()
+    shutil.rmtree(paths.run_folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -187,6 +192,24 @@ def test_the_tables_of_the_benchmarks_are_raced_as_here(quiet, paths):
     afresh(paths)
     with without_ray():
         assert found(select.run(RACE, paths, task="classification")) == found(quiet[0])
+
+
+def test_train_reads_the_folds_that_select_has_trained(quiet, paths):
+    afresh(paths)
+    with without_ray():
+        select.run(RACE, paths, task="classification")
+        tune.run(TuneConfig(), paths, task="classification")
+        before = {file: file.stat().st_mtime_ns for file in paths.run_folder.glob("folds-*/*")}
+        train.run(TrainConfig(), paths, task="classification")
+        version, files = folder_version(paths.candidate), {*paths.run_folder.glob("folds-*/*")}
+        key = read_json(paths.tune)["fold_key"]
+        assert {file.parent.name for file in files - before.keys()} <= {f"folds-{key}"}
+        assert {file: file.stat().st_mtime_ns for file in before} == before
+        assert any(file.parent.name == f"folds-{key}" for file in before)
+        shutil.rmtree(paths.run_folder)
+        train.run(TrainConfig(), paths, task="classification")
+    assert folder_version(paths.candidate) == version
+    assert len([*paths.run_folder.glob("folds-*/*")]) == 5
 
 
 def test_a_worker_that_dies_changes_nothing(quiet, paths):

@@ -142,7 +142,7 @@ def test_folds_on_rays_cores_answer_as_folds_trained_here(prepared):
     train.run(params, prepared, task="regression")
     under_ray = bytes_of(prepared)
     plan = cross_validation.limit_folds(plan_run(params, prepared, "regression"))
-    (file,) = Path(plan.folder).glob("folds/4.safetensors")
+    file = plan.fold_file(4)
     answers = file.read_bytes()
     file.unlink()
     torch.set_num_threads(1)

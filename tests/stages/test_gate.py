@@ -18,8 +18,8 @@ from evergreen.stages.artifacts import WEIGHTS, load_model
 from evergreen.stages.train import stage as train
 from evergreen.stages.train import worker
 from evergreen.stages.train.config import TrainConfig
-from evergreen.stages.train.cross_validation import build_fold
 from evergreen.stages.train.plan import plan_run
+from evergreen.stages.trials.out_of_fold import build_fold
 from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evidence import Evidence
 from evergreen.stages.validate.predictions import Predictions

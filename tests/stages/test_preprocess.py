@@ -19,9 +19,9 @@ from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.train.config import TrainConfig
-from evergreen.stages.train.cross_validation import build_fold
 from evergreen.stages.train.plan import plan_run
 from evergreen.stages.train.worker import build_trainer
+from evergreen.stages.trials.out_of_fold import build_fold
 
 ROWS = 200
 RANDOM = np.random.default_rng(0)

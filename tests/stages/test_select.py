@@ -9,6 +9,7 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.models.work import Work
 from evergreen.stages.artifacts import folder_version
+from evergreen.stages.select import selection
 from evergreen.stages.select import stage as select
 from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.trials import race_plan as plan
@@ -27,27 +28,27 @@ def contender(name, parameters, wrong, rung=4, rows=200):
 
 
 def test_a_clear_winner_is_chosen():
-    chosen, why = select._choose([contender("linear", 10, 40), contender("mlp", 100, 5)], "accuracy", "max")
+    chosen, why = selection.choose([contender("linear", 10, 40), contender("mlp", 100, 5)], "accuracy", "max")
     assert chosen == "mlp"
     assert "0.975" in why
     assert "0.8" in why
 
 
 def test_the_anchor_within_one_standard_error_is_chosen_and_said():
-    chosen, why = select._choose([contender("linear", 10, 6), contender("mlp", 100, 5)], "accuracy", "max")
+    chosen, why = selection.choose([contender("linear", 10, 6), contender("mlp", 100, 5)], "accuracy", "max")
     assert chosen == "linear"
     for said in ("one standard error", "mlp", "0.97", "0.975", "instead of 100"):
         assert said in why
 
 
 def test_smaller_is_better_where_the_metric_says_so():
-    chosen, _ = select._choose([contender("linear", 10, 5), contender("mlp", 100, 60)], "mse", "min")
+    chosen, _ = selection.choose([contender("linear", 10, 5), contender("mlp", 100, 60)], "mse", "min")
     assert chosen == "mlp"
 
 
 def test_of_two_close_ones_the_cheaper():
     contenders = [contender("linear", 10, 80), contender("cnn", 900, 5), contender("mlp", 100, 6)]
-    assert select._choose(contenders, "accuracy", "max")[0] == "mlp"
+    assert selection.choose(contenders, "accuracy", "max")[0] == "mlp"
 
 
 def test_the_gap_is_paired():
@@ -72,11 +73,11 @@ def test_a_few_wild_rows_do_not_make_a_clear_difference_a_tie():
     good = [noise.gauss(0, 1) ** 2 for _ in range(300)]
     bad = [2 * row + 0.3 for row in good]
     bad[7] = 5000.0  # Student's t is 1 where one row is all of the variance
-    chosen, _ = select._choose([losses("linear", bad), losses("mlp", good)], "mse", "min")
+    chosen, _ = selection.choose([losses("linear", bad), losses("mlp", good)], "mse", "min")
     assert chosen == "mlp"
     same = [row - 0.01 for row in good]
     same[7] = 5000.0
-    chosen, _ = select._choose([losses("linear", same), losses("mlp", good)], "mse", "min")
+    chosen, _ = selection.choose([losses("linear", same), losses("mlp", good)], "mse", "min")
     assert chosen == "linear"  # nothing but the wild row speaks against it
 
 
@@ -84,7 +85,7 @@ def test_rare_rows_that_matter_are_not_trimmed_away():
     rare = [0.9 if row % 20 == 0 else 0.02 for row in range(1000)]
     common = [2.5 if row % 20 == 0 else 0.01 for row in range(1000)]
     assert losses("mlp", rare).paired_gap(losses("linear", common)) > 5
-    assert select._choose([losses("linear", common), losses("mlp", rare)], "log_loss", "min")[0] == "mlp"
+    assert selection.choose([losses("linear", common), losses("mlp", rare)], "log_loss", "min")[0] == "mlp"
 
 
 def test_a_cheaper_answer_may_not_be_expected_to_cost_much():
@@ -93,7 +94,7 @@ def test_a_cheaper_answer_may_not_be_expected_to_cost_much():
     def raced(behind, spread, rows=2000):
         good = [1 + noise.random() for _ in range(rows)]
         bad = [row + 1.5 * behind + spread * (1 if place % 2 else -1) for place, row in enumerate(good)]
-        return select._choose([losses("linear", bad), losses("mlp", good)], "log_loss", "min")[0]
+        return selection.choose([losses("linear", bad), losses("mlp", good)], "log_loss", "min")[0]
 
     assert raced(0.008, 0.9) == "linear"  # less than one part in a hundred
     assert raced(0.02, 1.5) == "mlp"  # two parts, measured to within as much or so
@@ -146,9 +147,9 @@ def test_finalists_are_as_many_as_their_seeds_can_be_paid():
 def test_of_two_that_cannot_be_told_apart_the_one_with_the_cheaper_answer():
     wide, deep = contender("wide", 5000, 5), contender("deep", 100, 6)
     wide.work, deep.work = Work(1, 1, 1, 1e-4), Work(1, 1, 1, 9e-4)
-    assert select._choose([contender("linear", 10, 80), deep, wide], "accuracy", "max")[0] == "wide"
+    assert selection.choose([contender("linear", 10, 80), deep, wide], "accuracy", "max")[0] == "wide"
     deep.work = Work(1, 1, 1, 1.001e-4)  # less than two digits tell apart: then the smaller
-    assert select._choose([contender("linear", 10, 80), deep, wide], "accuracy", "max")[0] == "deep"
+    assert selection.choose([contender("linear", 10, 80), deep, wide], "accuracy", "max")[0] == "deep"
 
 
 def counted(step, steps=10, chunk=30, full=100.0):
@@ -197,7 +198,7 @@ def test_architectures_that_fail_are_not_called_slow(candidates):
     one = ContenderState("mlp", 0)
     one.reason, one.failed = "it failed: no weights", True
     names, paths = ["linear", "mlp"], Paths(candidates, "diabetes")
-    why = select._decide([ContenderState("linear", 0), one], names, paths, None)["why"]
+    why = selection.decide([ContenderState("linear", 0), one], names, paths, None)["why"]
     assert why == "none could be trained (mlp: it failed: no weights): it is the simplest"
 
 

@@ -23,6 +23,7 @@ from evergreen.stages.train import cross_validation, ray_train, worker
 from evergreen.stages.train import stage as train
 from evergreen.stages.train.config import OWN, RECIPE, TrainConfig
 from evergreen.stages.train.plan import plan_run
+from evergreen.stages.trials import out_of_fold
 
 EPOCHS = {"epochs": 2}
 
@@ -123,9 +124,7 @@ def test_few_rows_are_all_learned_from_and_folds_tell_how_far_answers_are_off(pa
 
 
 def test_a_fold_learns_from_the_rows_of_the_others_in_their_shares(paths):
-    loops = [
-        cross_validation.build_fold(dataclasses.replace(plan(paths, **EPOCHS), folds=5), fold) for fold in range(5)
-    ]
+    loops = [out_of_fold.build_fold(dataclasses.replace(plan(paths, **EPOCHS), folds=5), fold) for fold in range(5)]
     held = [len(loop.validation["target"]) for loop in loops]
     rows = FeatureSpec.load(paths.ready).rows
     assert sum(held) == rows["train"] + rows["validation"]
@@ -180,7 +179,7 @@ def test_the_last_epoch_that_is_as_good_as_the_best_is_kept(paths):
 def test_epochs_that_were_set_stay(paths):
     made = plan_run(TrainConfig(epochs=4), paths, "regression")
     assert made.ending_at(2, 4) == made  # it keeps its last one
-    assert cross_validation.build_fold(made, 0).config.epochs == 4
+    assert out_of_fold.build_fold(made, 0).config.epochs == 4
     best = dataclasses.replace(made, recipe=made.recipe | {"keep": "best"})
     assert best.ending_at(2, 4).recipe == made.recipe | {"stop_epoch": 2, "keep": "last"}
 
@@ -298,9 +297,9 @@ def test_the_oldest_runs_go_above_the_budget_and_this_one_never(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "step").write_bytes(b"x" * 100)
         os.utime(tmp_path / name, (age, age))
-    train._remove_old_runs(tmp_path / "kept", 250)
+    train._remove_old_runs({tmp_path / "kept"}, 250)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "newer"]
-    train._remove_old_runs(tmp_path / "kept", 10)
+    train._remove_old_runs({tmp_path / "kept"}, 10)
     assert [one.name for one in tmp_path.iterdir()] == ["kept"]
 
 

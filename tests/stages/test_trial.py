@@ -55,9 +55,6 @@ def test_a_trial_sees_rows_as_often_as_their_weight_says(tmp_path):
     assert set(feed.arrays) == {"number", "target"}
     often = np.bincount(feed.drawn(1), minlength=len(held))
     assert not often[held["_weight"].to_numpy() == 0].any()
-    folded = Trial(paths.ready, "v", "regression", "linear", {}, fold=(0, 3)).loop
-    assert set(folded.train.arrays) == {"number", "target"}
-    assert folded.train.rows < len(folded.train.arrays["target"])
 
 
 def test_values_are_the_recipes_or_the_constructors():
