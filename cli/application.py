@@ -26,7 +26,7 @@ PROG = "evergreen"
 COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for completions
 PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command line
 COMMANDS = (
-    *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "report", "predict", "features"),
+    *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "report", "monitor", "predict", "features"),
     *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "du", "stop"),
     *("trials", "rerun"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),

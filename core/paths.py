@@ -60,6 +60,10 @@ class Paths:
     """The ledger of trials, one JSON a line."""
     released = _Place(".evergreen/released/NAME")
     """Models of released versions, one folder each."""
+    requests = _Place(".evergreen/requests/NAME")
+    """The log of requests and answers, and labels that came later."""
+    monitor = _Place(".evergreen/monitor/NAME")
+    """The findings of the monitor, and what each version's requests are compared with."""
 
     @property
     def metrics(self) -> Path:

@@ -64,3 +64,15 @@ def scores_table(metrics: Mapping[str, Any]) -> str:
 def to_table_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a row for a table: lists and mappings become text."""
     return {name: value if isinstance(value, int | float | str) else str(value) for name, value in row.items()}
+
+
+def format_monitored(latest: Mapping[str, Any]) -> str:
+    """Format the estimated score of the newest window and the true one: "accuracy 0.94 estimated (0.92 to 0.96)"."""
+    from evergreen.pages.wording import label, number_text
+
+    one, parts = latest["estimated"], []
+    if one:
+        parts.append(f"{number_text(one['mean'])} estimated ({number_text(one['low'])} to {number_text(one['high'])})")
+    if latest["true"] is not None:
+        parts.append(f"{number_text(latest['true'])} true ({latest['labels']:,} labels)")
+    return f"{label(latest['metric'])} {', '.join(parts)}" if parts else ""

@@ -13,6 +13,7 @@ from evergreen.flows import format, run_log
 from evergreen.flows.approval import ask_for_word, waits_for_person
 from evergreen.flows.run_events import find_overdue
 from evergreen.stages.metrics import read_metrics
+from evergreen.stages.monitor.stage import read_findings
 from evergreen.stages.pipeline import Pipeline, names, read
 
 NEWEST = 10  # runs among which the last one is looked for
@@ -93,6 +94,7 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
         "served": known["served"].get(pipeline.name),
         "last_run": {key: value for key, value in vars(last).items() if key != "lines"} if last else None,
         "next": _next_run(pipeline) if known["watching"] else None,
+        "requests": read_findings(paths)["latest"],
     }
 
 

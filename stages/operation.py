@@ -22,7 +22,7 @@ CRON = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *"
 
 
 def _check_cron(schedule: str) -> str:
-    if problem := cron_problem(schedule[: MAX_SHOWN + 1]):
+    if schedule and (problem := cron_problem(schedule[: MAX_SHOWN + 1])):
         raise PipelineError(f"schedule {schedule[:MAX_SHOWN]!r} is not cron syntax ({problem})", fix=CRON)
     return schedule
 
@@ -61,6 +61,7 @@ def _check_address(address: str) -> str:
 
 Duration = Annotated[str, Field(max_length=MAX_SHOWN), AfterValidator(_check_duration)]
 Address = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_check_address)]
+Cron = Annotated[str, AfterValidator(_check_cron), Field(json_schema_extra={"maxLength": MAX_SHOWN})]
 EventName = Literal["failed", "recovered", "waiting", "released", "rolled back", "overdue"]
 
 
@@ -92,6 +93,17 @@ class RetrainConfig(Section):
     """Time since the last training began: "7 days"."""
 
 
+class MonitorConfig(Section):
+    """Say when, and how finely, the requests of the released version are compared with what it was made from."""
+
+    schedule: Cron = ""
+    """Cron, in UTC; without it, `evergreen monitor` does so by hand."""
+    window: int = Field(1000, ge=50, le=1_000_000)
+    """Rows that are looked at together: fewer notice sooner, more notice less."""
+    matters: float = Field(0.1, gt=0, le=1)
+    """How far a column must be from the rows that the model was made from: 0 is alike, 1 is apart."""
+
+
 class ReleaseConfig(Section):
     """Say in which cases a person decides about a candidate that proved better."""
 
@@ -102,14 +114,21 @@ class ReleaseConfig(Section):
 class Operation(Section):
     """Say when a pipeline runs, who releases what it makes, and who hears of it."""
 
+<<<<<<< HEAD
     schedule: Annotated[str, AfterValidator(_check_cron)] = Field("", json_schema_extra={"maxLength": MAX_SHOWN})
     """Cron; without it, the pipeline runs only by hand."""
     time_zone: Annotated[str, Field(max_length=MAX_SHOWN), AfterValidator(_check_time_zone)] = "UTC"
     """Whose clock the schedule means: "Europe/Berlin"; an hour that a change leaves out runs right after."""
+=======
+    schedule: Cron = ""
+    """Cron, in UTC; without it, the pipeline runs only by hand."""
+>>>>>>> 75f42e4 (A monitor reads the request log: what moved, and how good the answers probably are)
     catch_up: Literal["none", "last", "all"] = "last"
     """Which of the runs that were due while nothing watched are made up for; `all` of them run one after the other."""
     retrain: RetrainConfig = RetrainConfig()
     """When a run that was not started by hand trains."""
+    monitor: MonitorConfig = MonitorConfig()
+    """When and how its requests are looked at."""
     release: Literal["auto", "ask"] | ReleaseConfig = "auto"
     """Who releases a candidate that proved better: the verdict, a person, or a person in some cases."""
     notify: NotifyConfig | None = None
@@ -126,7 +145,12 @@ class Operation(Section):
         return CronSim(self.schedule, moment.astimezone(ZoneInfo(self.time_zone)))
 
 
-SECTIONS: dict[str, type[Section]] = {"release": ReleaseConfig, "notify": NotifyConfig, "retrain": RetrainConfig}
+SECTIONS: dict[str, type[Section]] = {
+    "release": ReleaseConfig,
+    "notify": NotifyConfig,
+    "retrain": RetrainConfig,
+    "monitor": MonitorConfig,
+}
 
 
 def read_operation(file: YamlFile) -> Operation:

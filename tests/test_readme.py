@@ -16,9 +16,9 @@ import pytest
 
 from evergreen.core import parts
 from evergreen.data import kinds
+from evergreen.data.quality.column_distance import distance
 from evergreen.data.quality.duplicates import find_near_duplicates
 from evergreen.data.quality.leakage import target_predicting_columns
-from evergreen.stages.preprocess.drift import distance
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

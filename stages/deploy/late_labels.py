@@ -20,7 +20,8 @@ from evergreen.core.errors import DataError
 from evergreen.core.files import atomic_write
 from evergreen.core.processes import exclusive_lock
 from evergreen.data import kinds
-from evergreen.stages.deploy.logged_requests import read_requests, to_id
+from evergreen.stages.deploy.logged_requests import to_id
+from evergreen.stages.request_files import read_requests
 
 if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec

@@ -1,14 +1,9 @@
-"""The stored form of logged requests: a row for each row that was asked, in journals of Arrow and Parquet by day.
-
-`.evergreen/requests/NAME/journal/DAY.….arrows` and `.evergreen/requests/NAME/DAY/….parquet` have the same columns:
-COLUMNS, `asked` with the fields that the model read, `answered` with the columns of the answer.
-"""
+"""Write logged requests in their stored form (stages/request_files.py), and remove the oldest."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,21 +14,10 @@ import pyarrow.parquet as pq
 
 from evergreen.core.files import atomic_write
 from evergreen.stages.answer_table import Answers
+from evergreen.stages.request_files import COLUMNS, PRODUCTION, read_journal
 
 if TYPE_CHECKING:
     from evergreen.stages.deploy.request_log import Entry
-
-COLUMNS = {  # of each row, beside `asked` and `answered`
-    "request_id": pa.string(),
-    "row": pa.int64(),
-    "time": pa.timestamp("us", "UTC"),
-    "version": pa.string(),
-    "role": pa.string(),
-    "key": pa.string(),
-    "latency_ms": pa.float64(),
-    "id": pa.string(),  # the caller's own
-}
-PRODUCTION = "production"  # the role of the version that answers
 
 
 def to_batch(entries: Sequence[Entry]) -> pa.RecordBatch:
@@ -96,25 +80,6 @@ def compact(journal: Path) -> None:
                     for batch in batches:
                         writer.write_batch(batch)
     journal.unlink(missing_ok=True)
-
-
-def read_journal(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a journal, up to where a kill cut it off."""
-    with path.open("rb") as file, contextlib.suppress(pa.ArrowInvalid, OSError), pa.ipc.open_stream(file) as reader:
-        yield from reader
-
-
-def read_requests(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the logged requests of a pipeline, day by day; a journal that is compacted meanwhile comes once."""
-    seen = set()
-    for path in sorted(folder.glob("journal/*.arrows")):
-        with contextlib.suppress(FileNotFoundError):
-            for batch in read_journal(path):
-                yield pa.Table.from_batches([batch]).select(columns or batch.schema.names)
-            seen.add(path.name.removesuffix(".arrows").partition(".")[2])
-    for path in sorted(folder.glob("????-??-??/*.parquet")):
-        if path.stem not in seen:
-            yield pq.ParquetFile(path).read(columns)
 
 
 def remove_old(folder: Path, *, days: int, max_bytes: int) -> None:

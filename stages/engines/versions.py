@@ -5,7 +5,9 @@ is a tag as well, so releases and rollbacks are history that nobody rewrites, an
 """
 
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from evergreen.core import parts
@@ -13,7 +15,7 @@ from evergreen.core.errors import VersionError
 from evergreen.core.files import atomic_directory
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.stages.engines import git_commits, git_tags
-from evergreen.stages.engines.candidates import read_own_tags, recorded_candidates
+from evergreen.stages.engines.candidates import read_own_tags, read_records, recorded_candidates
 from evergreen.stages.engines.dvc_cache import export_folder, folder_md5, push
 from evergreen.stages.engines.dvc_code import write_code_versions as write_code_versions
 from evergreen.stages.engines.dvc_graph import graph_file, unregister_pipeline
@@ -139,16 +141,40 @@ def _earlier(tags: git_tags.Tags) -> Version | None:
     return next((one for one in reversed(tags.versions[:before]) if one.version in tags.production_history), None)
 
 
-def checkout(paths: Paths, version: str) -> Path:
-    """Return the folder with a version's model, under .evergreen/released, from DVC's cache or else its remote.
-
-    Its bytes are those that the version's dvc.lock names: a copy that differs is fetched again.
-    """
+def find_version(paths: Paths, version: str) -> Version:
+    """Return the version of this name. Raises VersionError with those there are, where there is none."""
     tags = git_tags.read_tags(paths.root, paths.name).get(paths.name)
     tagged = tags.find(version) if tags else None
     if tagged is None:
         known = ", ".join(one.version for one in versions(paths)) or "none"
         raise VersionError(f"{paths.name} has no version {version}", fix=f"its versions: {known}")
+    return tagged
+
+
+@contextmanager
+def checked_out_rows(paths: Paths, version: str) -> Iterator[Path]:
+    """Yield a folder with the prepared rows that a version was made from, from DVC's cache or else its remote.
+
+    Raises VersionError where neither has them.
+    """
+    outs = (
+        read_records(paths.root, find_version(paths, version).commit, paths.name).get("preprocess", {}).get("outs", [])
+    )
+    ready = paths.ready.relative_to(paths.root).as_posix()
+    oid = next((out["md5"] for out in outs if out["path"] == ready), None)
+    if oid is None:
+        raise VersionError(f"no commit records the rows of {paths.name} {version}", place="dvc.lock")
+    with tempfile.TemporaryDirectory(prefix="rows-", dir=paths.home) as folder:
+        export_folder(paths.root, oid, Path(folder))
+        yield Path(folder)
+
+
+def checkout(paths: Paths, version: str) -> Path:
+    """Return the folder with a version's model, under .evergreen/released, from DVC's cache or else its remote.
+
+    Its bytes are those that the version's dvc.lock names: a copy that differs is fetched again.
+    """
+    tagged = find_version(paths, version)
     (wanted,), folder = recorded_candidates(paths.root, {paths.name: [tagged]}).values(), paths.released / version
     if wanted is None:
         problem = f"the commit {tagged.commit[:12]} of {paths.name} {version} has no record of a candidate"

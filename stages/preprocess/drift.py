@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from evergreen.data import kinds, row_ids
 from evergreen.data.arrow import decode_array
+from evergreen.data.quality.column_distance import distribution_distance
 
 ROWS = 2000  # of each of the two, at most
 FEWEST = 40  # rows of each that a test needs
@@ -65,7 +66,7 @@ def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) ->
     tried = len(np.unique(ids[~half]))
     p = float(bdtrc(round(accuracy * tried) - 1, tried, 0.5))
     far = {
-        name: max(_distribution_distance(column[:count], column[count:]) for column in values.T)
+        name: max(distribution_distance(column[:count], column[count:]) for column in values.T)
         for name, values in features.items()
     }
     most_different = sorted(far, key=lambda name: -far[name])[:NAMED]
@@ -81,22 +82,3 @@ def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) ->
 
 def _thinned(table: pa.Table, count: int) -> pa.Table:
     return table.take(np.linspace(0, len(table) - 1, count).round().astype(int))
-
-
-def _distribution_distance(before: Array, now: Array) -> float:
-    """Return the largest difference of two distribution functions (Kolmogorov and Smirnov), or of missing fractions."""
-    missing_gap = abs(float(np.isnan(before).mean() - np.isnan(now).mean()))
-    before, now = (np.sort(side[~np.isnan(side)]) for side in (before, now))
-    if not len(before) or not len(now):
-        return missing_gap
-    places = np.concatenate([before, now])
-    below = [np.searchsorted(side, places, "right") / len(side) for side in (before, now)]
-    return max(missing_gap, float(np.abs(below[0] - below[1]).max()))
-
-
-def distance(before: pa.Array, now: pa.Array, kind: str) -> float:
-    """Return how far the values of two columns of one kind are apart, 0 to 1; 0 if they have no features."""
-    values = kinds.find(kind).drift_features(before, now)
-    return max(
-        (_distribution_distance(column[: len(before)], column[len(before) :]) for column in values.T), default=0.0
-    )

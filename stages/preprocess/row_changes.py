@@ -61,7 +61,7 @@ def _places(groups: Mapping[str, list[RowGroup]], share: float) -> tuple[Array, 
 
 
 def _otherwise(before: Path, now: Path, kind_of: Mapping[str, str]) -> list[str]:
-    from evergreen.stages.preprocess.drift import distance
+    from evergreen.data.quality.column_distance import distance
 
     old, new = (hash_sample(folder, "train", ROWS, groups=8) for folder in (before, now))
     changed = []

@@ -21,7 +21,7 @@ from evergreen.stages.deploy import logged_requests, request_log
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
 from evergreen.stages.deploy.late_labels import add_labels
-from evergreen.stages.deploy.logged_requests import read_requests
+from evergreen.stages.request_files import read_requests
 
 ROOT = Path(__file__).parents[2]
 JSON = {"content-type": "application/json"}

@@ -1,0 +1,141 @@
+"""Watch what released versions are asked and answer: what moved, and how good the answers probably are.
+
+It reads the log of requests from where it stood, window by window. `monitor.json` holds the windows and the position in
+one file that is replaced whole, and a window is made of the log alone: killed at any moment and run again it finds the
+same. At most a window of each version, a batch of each open file and the new labels are in memory.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import UserError
+from evergreen.core.files import make_private, read_json, write_json, write_text
+from evergreen.core.paths import Paths
+from evergreen.core.processes import exclusive_lock
+from evergreen.core.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from evergreen.stages.monitor.late_truth import LateLabels
+    from evergreen.stages.monitor.reference import Reference
+    from evergreen.stages.operation import MonitorConfig
+
+FORMAT = 1
+FILE, PAGE = "monitor.json", "report.html"
+MAX_WINDOWS = 400  # that are kept
+SAVE_SECONDS = 2.0  # between two writes of the findings
+Json = dict[str, Any]
+
+
+def run(config: MonitorConfig, paths: Paths, *, progress: Progress = no_progress) -> Json:
+    """Bring the findings up to date, draw the page; return the findings of the newest window.
+
+    Raises:
+        BusyError: another process does it.
+    """
+    folder = make_private(paths.monitor)
+    with exclusive_lock(folder / "lock", f"{paths.name} is being monitored"):
+        monitor = Monitor(config, paths, read_findings(paths))
+        monitor.learn_truth()
+        monitor.read_log(progress)
+        monitor.save()
+        draw(paths, monitor.findings)
+    return monitor.findings
+
+
+def read_findings(paths: Paths) -> Json:
+    """Return what is known of a pipeline's requests. Raises PipelineError where the file is broken."""
+    if (file := paths.monitor / FILE).is_file():
+        return read_json(file, "windows", "position", "labels", "versions", known_format=FORMAT)
+    labels = {"last": "", "waiting": {}}
+    return {"format": FORMAT, "windows": [], "position": {}, "labels": labels, "versions": {}, "latest": None}
+
+
+def draw(paths: Paths, findings: Json) -> None:
+    """Write the page about the findings."""
+    from evergreen.pages import monitor_page
+
+    write_text(paths.monitor / PAGE, monitor_page.page(paths.name, findings))
+
+
+class Monitor:
+    """Bring the findings of one pipeline up to date."""
+
+    def __init__(self, config: MonitorConfig, paths: Paths, findings: Json) -> None:
+        from evergreen.stages.monitor.late_truth import LateLabels
+
+        self.config, self.paths, self.findings = config, paths, findings
+        self.labels: LateLabels = LateLabels(paths.requests, findings["labels"])
+        self.references: dict[str, Reference | None] = {}
+        self._next_save = 0.0
+
+    def reference(self, version: str) -> Reference | None:
+        """Return what a version is compared with; None where that is lost, which the findings say."""
+        from evergreen.stages.monitor.reference import open_reference
+
+        if version not in self.references:
+            try:
+                self.references[version] = reference = open_reference(self.paths, version)
+                self.findings["versions"][version] = {"metric": reference.metric, "problem": ""}
+            except UserError as error:
+                self.references[version] = None
+                self.findings["versions"][version] = {"metric": "", "problem": str(error)}
+        return self.references[version]
+
+    def learn_truth(self) -> None:
+        """Add the labels that are new to the windows that were made before."""
+        import pyarrow as pa
+
+        from evergreen.stages.monitor.late_truth import Spans
+        from evergreen.stages.request_files import read_pieces
+
+        windows = self.findings["windows"]
+        if not self.labels.new or not windows:
+            return
+        spans = Spans(windows)
+        for key, first, table in read_pieces(self.paths.requests, {}, ["request_id", "row", "answered"]):
+            for place, rows in spans.split(key, first, table):
+                self._add_labels(windows[place], pa.Table.from_batches(rows.to_batches()), new_only=True)
+
+    def read_log(self, progress: Progress) -> None:
+        """Add the windows that the log holds more than before."""
+        from evergreen.stages.monitor.findings import describe_window
+        from evergreen.stages.monitor.request_windows import read_windows
+
+        findings, unfinished = self.findings, dict[str, int]()
+        windows = read_windows(self.paths.requests, findings["position"], self.config.window, unfinished)
+        for n_windows, window in enumerate(windows, 1):
+            described = describe_window(window, self.reference(window.version), self.config.matters)
+            self._add_labels(described, window.rows, new_only=False)
+            findings["windows"] = [*findings["windows"], described][-MAX_WINDOWS:]
+            findings["position"] |= {key: end for key, (_, end) in window.spans.items()}
+            progress(stage="monitor", windows=n_windows, until=described["last"])
+            if time.monotonic() >= self._next_save:
+                self.save()
+        findings["unfinished"], findings["window"] = unfinished, self.config.window
+
+    def save(self) -> None:
+        """Write the findings; a position in files that are gone is forgotten."""
+        from evergreen.stages.monitor.findings import summarise
+        from evergreen.stages.request_files import list_files
+
+        findings = self.findings
+        there = {f"{day}/{stem}" for day, stems in list_files(self.paths.requests).items() for stem in stems}
+        findings["position"] = {key: rows for key, rows in findings["position"].items() if key in there}
+        if windows := findings["windows"]:
+            findings["latest"] = summarise(windows[-1], findings["versions"][windows[-1]["version"]]["metric"])
+        write_json(self.paths.monitor / FILE, findings, sort=False)
+        self._next_save = time.monotonic() + SAVE_SECONDS
+
+    def _add_labels(self, window: Json, rows: Any, *, new_only: bool) -> None:
+        import pyarrow as pa
+
+        from evergreen.data.arrow import combine_chunks
+        from evergreen.stages.monitor.findings import add_truth
+
+        taken = self.labels.take(rows, new_only=new_only)
+        reference = self.reference(window["version"]) if taken else None
+        if taken and reference:
+            answered = pa.Table.from_struct_array(combine_chunks(rows["answered"]).take(pa.array(taken[0])))
+            add_truth(window, reference, answered, taken[1])
