@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from evergreen.core.errors import DataError, VersionError
 from evergreen.core.paths import Paths
 from evergreen.flows.version_diff import describe_version
-from evergreen.stages.deploy.logged_requests import COLUMNS, read_requests
 from evergreen.stages.engines import registration
 from evergreen.stages.engines.candidates import read_records
 from evergreen.stages.engines.dvc_cache import cached_files
 from evergreen.stages.engines.git_tags import Version
+from evergreen.stages.request_files import COLUMNS, read_requests
 
 OUTS = ("raw", "ready", "candidate")  # what a version was made of: collected rows, prepared rows, weights
 

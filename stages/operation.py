@@ -97,7 +97,7 @@ class MonitorConfig(Section):
     """Say when, and how finely, the requests of the released version are compared with what it was made from."""
 
     schedule: Cron = ""
-    """Cron, in UTC; without it, `evergreen monitor` does so by hand."""
+    """Cron, by the clock of `time_zone`; without it, `evergreen monitor` does so by hand."""
     window: int = Field(1000, ge=50, le=1_000_000)
     """Rows that are looked at together: fewer notice sooner, more notice less."""
     matters: float = Field(0.1, gt=0, le=1)
@@ -114,15 +114,10 @@ class ReleaseConfig(Section):
 class Operation(Section):
     """Say when a pipeline runs, who releases what it makes, and who hears of it."""
 
-<<<<<<< HEAD
-    schedule: Annotated[str, AfterValidator(_check_cron)] = Field("", json_schema_extra={"maxLength": MAX_SHOWN})
+    schedule: Cron = ""
     """Cron; without it, the pipeline runs only by hand."""
     time_zone: Annotated[str, Field(max_length=MAX_SHOWN), AfterValidator(_check_time_zone)] = "UTC"
     """Whose clock the schedule means: "Europe/Berlin"; an hour that a change leaves out runs right after."""
-=======
-    schedule: Cron = ""
-    """Cron, in UTC; without it, the pipeline runs only by hand."""
->>>>>>> 75f42e4 (A monitor reads the request log: what moved, and how good the answers probably are)
     catch_up: Literal["none", "last", "all"] = "last"
     """Which of the runs that were due while nothing watched are made up for; `all` of them run one after the other."""
     retrain: RetrainConfig = RetrainConfig()

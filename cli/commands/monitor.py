@@ -14,7 +14,7 @@ def monitor(
 ) -> CommandResult:
     """Say what moved in the requests, and how good answers are.
 
-    It reads what was logged since it looked last, in windows of as many rows as `monitor: {window: …}` says, and draws a page.
+    It reads the log from where it stood, in windows of as many rows as `monitor: {window: …}` says, and draws a page.
     """
     from evergreen.flows.monitoring import look
     from evergreen.stages.monitor.stage import PAGE
