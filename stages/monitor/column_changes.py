@@ -18,8 +18,8 @@ import pyarrow as pa
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
 from evergreen.data.quality.column_distance import distribution_distance
-from evergreen.stages.monitor.answers import confidence, to_arrays
 from evergreen.stages.monitor.reference import Reference
+from evergreen.stages.monitor.row_scores import confidence, to_arrays
 
 SURE = 1e-3  # chance of a false alarm in one window
 MATTERS_UNUSUAL = 0.05  # of the values: so many more that training rows do not have are told

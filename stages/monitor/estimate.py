@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from evergreen.stages.monitor.answers import ACCURACY
+from evergreen.stages.monitor.row_scores import ACCURACY
 
 STEPS = 50  # of Newton's method
 SPREAD = {"accuracy": 0.5, "rmse": 0.5}  # standard deviation of the prior of weights

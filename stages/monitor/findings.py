@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import UserError
 from evergreen.data.arrow import combine_chunks
-from evergreen.stages.monitor.answers import GOALS, RMSE, estimate_features, loss_of, score_rows, to_arrays
 from evergreen.stages.monitor.column_changes import find_changes
 from evergreen.stages.monitor.estimate import CONFIDENCE
 from evergreen.stages.monitor.reference import Reference
 from evergreen.stages.monitor.request_windows import Window
+from evergreen.stages.monitor.row_scores import GOALS, RMSE, estimate_features, loss_of, score_rows, to_arrays
 
 MAX_COLUMNS = 12  # whose distances a window keeps: those that moved farthest
 MIN_LABELS = 30  # of a window, from which its true score counts

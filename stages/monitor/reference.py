@@ -6,7 +6,6 @@ which the model has not learned from) and `reference.json`. It is made once, whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,8 +24,8 @@ from evergreen.data.prepared import hash_sample
 from evergreen.data.spec import FeatureSpec
 from evergreen.data.unusual_values import UnusualValues
 from evergreen.stages.artifacts import CARD, folder_version, load_model
-from evergreen.stages.monitor.answers import estimate_features, metric_of, score_rows, to_arrays
 from evergreen.stages.monitor.estimate import ScoreModel
+from evergreen.stages.monitor.row_scores import estimate_features, metric_of, score_rows, to_arrays
 
 FORMAT = 1
 ROWS = {"train": 2000, "validation": 2000, "test": 4000}  # those with the smallest ids
@@ -106,7 +105,7 @@ def write_reference(folder: Path, stored: Path, ready: Path) -> None:
     n_rows = {split: max(1, min(most, MAX_BYTES // max(1, row_bytes))) for split, most in ROWS.items()}
     columns = list(dict.fromkeys([*spec.columns, *spec.target.columns]))
     tables = [_plain(hash_sample(ready, split, n_rows[split], columns)) for split in ROWS]
-    answers = _answer(model.predict(tables[-1]))
+    answers = pa.table(model.answer(tables[-1]).columns)
     rows = pa.concat_tables(tables, promote_options="permissive").select(spec.columns)
     encoded, unusual = _encode(spec, rows)
     fitted = None
@@ -120,12 +119,6 @@ def write_reference(folder: Path, stored: Path, ready: Path) -> None:
         pq.write_table(answers, new / "answers.parquet", compression="zstd")
         facts = {"spec": spec.to_json(), "unusual": unusual, "model": fitted and asdict(fitted)}
         write_json(new / "reference.json", {"format": FORMAT, **facts}, sort=False)
-
-
-def _answer(answers: Iterable[Mapping[str, Any]]) -> pa.Table:
-    from evergreen.stages.answer_table import answer_columns
-
-    return pa.table(answer_columns([dict(answer) for answer in answers]))
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ import pytest
 
 from evergreen.core.paths import Paths
 from evergreen.data import prepared
+from evergreen.stages.answer_table import Answers
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.deploy.late_labels import add_labels
 from evergreen.stages.deploy.request_log import Entry, RequestLog
@@ -65,9 +66,8 @@ class Watched:
             some, request = rows.slice(start, batch), f"r{self.n_asked}"
             self.truth |= {(request, row): truth for row, truth in enumerate(target[start : start + batch])}
             at = START + 60 * self.n_asked
-            entry = Entry(
-                self.paths.name, self.served, some, answers[start : start + batch], request, "", 0.01, 1, moment=at
-            )
+            said = Answers([answers[start : start + batch]])
+            entry = Entry(self.paths.name, self.served, some, said, request, "", 0.01, 1, moment=at)
             self.log._queue.append(entry)
             self.log.flush()
             self.n_asked += 1
