@@ -98,7 +98,8 @@ def build_app(words: Sequence[str]) -> typer.Typer:
 def load_command(name: str) -> Callable[..., Any]:
     """Import the function behind a command."""
     module = name.replace("-", "_")
-    return getattr(importlib.import_module(f"evergreen.cli.commands.{module}"), module)
+    command: Callable[..., Any] = getattr(importlib.import_module(f"evergreen.cli.commands.{module}"), module)
+    return command
 
 
 def read_summary(name: str) -> str:

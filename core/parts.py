@@ -126,12 +126,11 @@ def load(group: str, name: str) -> ModuleType:
 
 def find(group: str, name: str, base: type[Part]) -> type[Part]:
     """Return the one subclass of `base` that a part's file defines. Raises PartError where there is not one."""
-    module, place = load(group, name), f"{FOLDERS[group]}/{name}.py"
-    return _the_class(module, place, base)  # type: ignore[arg-type]
+    return _the_class(load(group, name), f"{FOLDERS[group]}/{name}.py", base)  # type: ignore[arg-type]
 
 
 @cache
-def _the_class(module: ModuleType, place: str, base: Any) -> Any:
+def _the_class(module: ModuleType, place: str, base: Any) -> type[Any]:
     classes = [item for item in vars(module).values() if isinstance(item, type) and issubclass(item, base)]
     defined = [item for item in classes if item.__module__ == module.__name__]
     if len(defined) != 1:

@@ -33,6 +33,11 @@ def combine_chunks(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column
 
 
+def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return the values (N,) of a column as NumPy has them, copied where Arrow's own memory does not serve."""
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
 def decode_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return a column as one array without dictionary encoding, text as `string`, half floats as float32."""
     column = combine_chunks(column)
@@ -51,13 +56,13 @@ def to_float64(column: pa.Array, format: str = "") -> tuple[np.ndarray, RowError
     `format` is how text writes them (number_format.py); "" detects it from these rows.
     """
     if pa.types.is_floating(column.type) and not column.null_count:
-        return column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False), {}
+        return to_numpy(column).astype(np.float64, copy=False), {}
     if pa.types.is_string(column.type):
         return _text_floats(column, format)
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
     if numeric or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
-        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), {}
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
+        return to_numpy(column.cast(pa.float64(), safe=False)), {}
+    valid = to_numpy(column.is_valid())
     return np.full(len(column), np.nan), {int(row): f"a {column.type} is no number" for row in np.flatnonzero(valid)}
 
 
@@ -114,13 +119,13 @@ def _text_floats(column: pa.Array, format: str) -> tuple[np.ndarray, RowErrors]:
     if format in ("", number_format.PLAIN):
         with contextlib.suppress(pa.ArrowInvalid):  # mostly there are numbers alone, or nothing
             texts = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-            return (texts if texts.null_count else column).cast(pa.float64()).to_numpy(zero_copy_only=False), {}
+            return to_numpy((texts if texts.null_count else column).cast(pa.float64())), {}
     text = known_texts(column)
     if not format:
         formats = number_format.matching_formats(text)
         format = formats[0] if len(formats) == 1 else number_format.PLAIN
     values = _plain_floats(text) if format == number_format.PLAIN else number_format.parse_numbers(text, format)
-    strange = np.flatnonzero(np.isnan(values) & text.is_valid().to_numpy(zero_copy_only=False))
+    strange = np.flatnonzero(np.isnan(values) & to_numpy(text.is_valid()))
     has_digit = pc.match_substring_regex(text.take(pa.array(strange)), r"\d").to_pylist()
     return values, {
         row: "not a number" + written * digit for row, digit in zip(strange.tolist(), has_digit, strict=True)
@@ -130,7 +135,7 @@ def _text_floats(column: pa.Array, format: str) -> tuple[np.ndarray, RowErrors]:
 def _plain_floats(text: pa.Array) -> np.ndarray:
     words = text.dictionary_encode()
     numbers = np.array([_number(word) for word in words.dictionary.to_pylist()] + [math.nan])
-    return numbers[words.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)]
+    return np.asarray(numbers[to_numpy(words.indices.fill_null(len(numbers) - 1))])
 
 
 def _number(word: str) -> float:
@@ -177,7 +182,7 @@ def to_names(column: pa.Array) -> pa.Array:
 def joint_codes(column: pa.Array, other: pa.Array) -> np.ndarray:
     """Return (N + M,) codes from 1 on for the values of two columns, equal for equal values; 0 where missing."""
     both = pa.concat_arrays([to_strings(column), to_strings(other)])
-    return both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
+    return np.asarray(to_numpy(both.dictionary_encode().indices.fill_null(-1)) + 1)
 
 
 def evenly_spaced_indices(count: int, most: int) -> np.ndarray:
@@ -224,10 +229,10 @@ def stack_lists(column: pa.Array) -> tuple[np.ndarray, RowErrors]:
 
 def _stack_fixed(column: pa.Array, storage: pa.Array, shape: tuple[int, ...]) -> tuple[np.ndarray, RowErrors]:
     if not column.null_count:
-        return _finite(storage.flatten().to_numpy(zero_copy_only=False).reshape(len(column), *shape), {})
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
+        return _finite(to_numpy(storage.flatten()).reshape(len(column), *shape), {})
+    valid = to_numpy(column.is_valid())
     values = np.zeros((len(column), *shape))
-    values[valid] = storage.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    values[valid] = to_numpy(storage.drop_null().flatten()).reshape(-1, *shape)
     return _finite(values, {int(row): "missing" for row in np.flatnonzero(~valid)})
 
 

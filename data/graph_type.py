@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from evergreen.data.arrow import to_numpy
+
 TYPE = pa.struct(
     {
         "nodes": pa.list_(pa.list_(pa.float32())),  # the features of each node
@@ -86,13 +88,13 @@ class _Lists:
     """Read a column of lists of numbers, or of lists of such lists, from its flat arrays."""
 
     def __init__(self, column: pa.ListArray) -> None:
-        self.valid = column.is_valid().to_numpy(zero_copy_only=False)
+        self.valid = to_numpy(column.is_valid())
         self.starts = column.offsets.to_numpy()
         self.inner = np.zeros(0, np.int32)
         values = column.values
         if pa.types.is_list(values.type):
             self.inner, values = values.offsets.to_numpy(), values.values
-        self.values = values.to_numpy(zero_copy_only=False)
+        self.values = to_numpy(values)
 
     def vector(self, row: int) -> np.ndarray | None:
         return self.values[self.starts[row] : self.starts[row + 1]] if self.valid[row] else None
@@ -105,7 +107,7 @@ class _Lists:
             return np.zeros((0, width))
         if (widths != widths[0]).any():
             return np.zeros((len(widths), 0))
-        return self.values[bounds[0] : bounds[-1]].reshape(len(widths), widths[0])
+        return np.reshape(self.values[bounds[0] : bounds[-1]], (len(widths), widths[0]))
 
 
 def _matrices(parts: Sequence[np.ndarray], width: int) -> pa.ListArray:

@@ -76,7 +76,7 @@ class NumberFormat:
 
 def _affix(text: str) -> str:
     is_currency = pc.match_substring_regex(pa.array([text]), f"^{CURRENCY}$")[0].as_py()
-    return f"(?:{re.escape(text)})" + "?" * is_currency
+    return f"(?:{re.escape(text)})" + ("?" if is_currency else "")
 
 
 @cache
@@ -100,7 +100,7 @@ def parse_numbers(texts: pa.Array, format: str) -> np.ndarray:
     if shape.parentheses:
         torn = pc.not_equal(pc.equal(field["open"], ""), pc.equal(field["close"], "")).fill_null(False)
         values[torn.to_numpy(zero_copy_only=False)] = np.nan
-    return values
+    return np.asarray(values)
 
 
 def matching_formats(texts: pa.Array, decimal: str = "") -> list[str]:

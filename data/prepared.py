@@ -49,7 +49,7 @@ def columns(ready: Path, split: str) -> list[str]:
     """Return the column names of a split."""
     path = part_files(ready, split)[0]
     with files.explain_damage(path, STAGE):
-        return pq.read_schema(path).names
+        return list(pq.read_schema(path).names)
 
 
 def hash_sample(
@@ -95,7 +95,7 @@ def hash_sample_table(rows: pa.Table, most: int) -> pa.Table:
 def _limit(numbers: np.ndarray, most: int) -> np.uint64:
     """Return the largest of the `most` smallest numbers."""
     place = min(most, len(numbers)) - 1
-    return np.partition(numbers, place)[place]
+    return np.uint64(np.partition(numbers, place)[place])
 
 
 def part_files(ready: Path, split: str) -> list[Path]:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
+from evergreen.data.arrow import to_numpy
+
 SEEDS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)  # of the two streams
 MISSING = 0x2545F4914F6CDD1D  # the word of a missing value, or of NaN
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # the multipliers of SplitMix64
@@ -44,7 +46,7 @@ def hash_to_unit_interval(ids: np.ndarray, *salts: np.ndarray | int) -> np.ndarr
 
 def hash_strings(texts: pa.Array) -> np.ndarray:
     """Return (N,) uint64 of texts, for use as a salt; equal texts have equal hashes."""
-    return _values(texts)[0]
+    return np.asarray(_values(texts)[0])
 
 
 def to_arrow(ids: np.ndarray) -> pa.Array:
@@ -83,15 +85,15 @@ def _values(column: pa.Array) -> np.ndarray:
     """Return (2, N) uint64, one for each stream; both are equal for numbers, which fit without a hash."""
     if pa.types.is_dictionary(column.type):
         known = _values(column.dictionary) if len(column.dictionary) else np.full((2, 1), MISSING, np.uint64)
-        values = known[:, column.indices.fill_null(0).to_numpy(zero_copy_only=False)]
+        values = known[:, to_numpy(column.indices.fill_null(0))]
     elif pa.types.is_floating(column.type):
-        numbers = column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False) + 0.0  # -0.0 becomes 0.0
+        numbers = to_numpy(column.cast(pa.float64()).fill_null(0.0)) + 0.0  # -0.0 becomes 0.0
         bits = np.where(np.isnan(numbers), np.uint64(MISSING), numbers.view(np.uint64))
         values = np.stack([bits, bits])
     else:
         values = _words(column)
     if column.null_count:
-        values[:, column.is_null().to_numpy(zero_copy_only=False)] = MISSING
+        values[:, to_numpy(column.is_null())] = MISSING
     return values
 
 

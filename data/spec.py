@@ -13,7 +13,7 @@ import pyarrow as pa
 from evergreen.core.errors import DataError
 from evergreen.core.files import read_json
 from evergreen.data import kinds
-from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.arrow import RowErrors, decode_array, to_numpy
 from evergreen.data.decode_limits import spend
 from evergreen.data.field import TensorField
 from evergreen.data.fitting import take_column
@@ -70,7 +70,7 @@ class FeatureSpec:
                 typed[name], faults = kind.validate(column)
                 faults = {row: f"{reason}{_got(column[row])}" for row, reason in faults.items()}
                 if typed[name].null_count and not (kind.ALLOWS_MISSING or kind.FILLS_MISSING):
-                    lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
+                    lacking = np.flatnonzero(to_numpy(typed[name].is_null()))
                     faults = {**dict.fromkeys(lacking.tolist(), "missing"), **faults}
                 for row, reason in faults.items():
                     errors[row] = f"{errors[row]}; {name}: {reason}" if row in errors else f"{name}: {reason}"

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from evergreen.api import Model, is_frame, to_table
 from evergreen.core.config import build
 from evergreen.core.errors import DataError
+from evergreen.data.arrow import to_numpy
 from evergreen.data.feed.batches import InMemoryBatches
 from evergreen.data.kinds import find as find_kind
 from evergreen.data.prepare.assignment import Assignment
@@ -194,7 +195,7 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     def predict(self, X: Any) -> np.ndarray:
         """Predict the likeliest label of each row: (N,)."""
         chances = self.predict_proba(X)
-        return self.classes_[chances.argmax(axis=1)]
+        return np.asarray(self.classes_[chances.argmax(axis=1)])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each label: (N, K), in the order of `classes_`."""
@@ -226,7 +227,7 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
     def predict(self, X: Any) -> np.ndarray:
         """Predict the number of each row: (N,)."""
         check_is_fitted(self, "model_")
-        return self.model_.predict(self._to_table(X, is_fit=False)).column("prediction").to_numpy()
+        return to_numpy(self.model_.predict(self._to_table(X, is_fit=False)).column("prediction"))
 
 
 def _candidates(spec: FeatureSpec) -> list[str]:

@@ -111,7 +111,8 @@ def ask(url: str, paths: Paths, row: dict[str, Any]) -> dict[str, Any]:
     while True:
         try:
             with opener.open(request, timeout=TIMEOUT_S) as answer:
-                return json.load(answer)
+                response: dict[str, Any] = json.load(answer)
+                return response
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
             problem = f"the endpoint refused the request ({error.code}: {text})"

@@ -17,7 +17,7 @@ anomaly_score  (B,)          how unlike the training rows a row is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
@@ -77,6 +77,7 @@ class Architecture(nn.Module):
     DEFAULTS: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of TrainingConfig
     STRENGTHS: ClassVar[dict[str, list[Any]]] = {}  # other values than these, that select compares where rows are few
     out_features: int  # F
+    __call__: Callable[..., Tensor]
     n_members: int = 1  # networks in one, each with features of its own (`members`) and its own answer
 
     def forward(self, batch: Batch) -> Tensor:
@@ -98,8 +99,7 @@ class Architecture(nn.Module):
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """Return the scalar that `group` minimizes, a mean over the rows of the batch."""
-        output: Tensor = task(self(batch))
-        return task.loss(output, batch["target"])
+        return task.loss(task(self(batch)), batch["target"])
 
     @classmethod
     def supports(cls, inputs: Inputs) -> bool:
@@ -139,6 +139,8 @@ class Task(nn.Module):
     REFERENCE: ClassVar[str] = ""  # the simple model it is compared with: see stages/validate/reference_models.py
     IS_FORECAST: ClassVar[bool] = False  # predictions continue a series beyond its known values
     PLOT: str = ""  # what DVC draws of actual and predicted values: confusion, residuals or forecast; "" is nothing
+    __call__: Callable[..., Tensor]
+    head: Callable[[Tensor], Tensor]  # features → output
     METRICS: dict[str, str]  # name → "max" | "min"; the first decides: for classes and numbers a proper score
 
     def __init__(self, target: FieldLike, in_features: int) -> None:

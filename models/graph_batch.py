@@ -4,6 +4,7 @@ A row is complete in itself: a neighbourhood with its nodes' true degrees holds 
 layers, so the centre's vector is the one that it would have in the full graph.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple, Self
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from evergreen.models.base import ROW_KINDS, Architecture, Batch, FieldLike, Inputs
 from evergreen.models.layers import FlattenInputs, split_graph
+
+Layer = Callable[..., Tensor]  # of torch_geometric, which calls alike whatever it passes on
 
 
 class GraphBatch(NamedTuple):
@@ -76,7 +79,7 @@ class GraphNetwork(Architecture):
         """Build one layer of messages: (n, inside) → (n, outside)."""
         raise NotImplementedError
 
-    def propagate(self, layer: nn.Module, x_nF: Tensor, parts: GraphBatch) -> Tensor:
+    def propagate(self, layer: Layer, x_nF: Tensor, parts: GraphBatch) -> Tensor:
         """Return the nodes' vectors after one layer."""
         raise NotImplementedError
 

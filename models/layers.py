@@ -1,5 +1,6 @@
 """Turn inputs of any kind into one vector or one sequence; layers that several architectures share."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ class FlattenInputs(nn.Module):
     Text becomes the counts of its words, a graph the mean of its nodes and its centre; everything else is flattened.
     With `ngrams`, text becomes the TF-IDF of its words and pieces of words instead, where the data holds them.
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, inputs: Inputs, *, ngrams: bool = False) -> None:
         super().__init__()
@@ -85,7 +88,7 @@ def _flat(field: FieldLike, x: Tensor) -> Tensor:
     if field.kind in COUNTED_KINDS:
         counts = x.new_zeros(len(x), *field.sizes, dtype=torch.float32)
         counts = counts.scatter_add_(1, x, (x != PADDING).float())
-        return TEXT_NORM * counts / counts.norm(dim=1, keepdim=True).clamp_min(1)
+        return (TEXT_NORM * counts).div(counts.norm(dim=1, keepdim=True).clamp_min(1))
     if field.kind == "graph":
         nodes_BMF, real_BM, _, _ = split_graph(x, int(field.state["features"]))
         mean_BF = (nodes_BMF * real_BM[..., None]).sum(1) / real_BM.sum(1, keepdim=True).clamp_min(1)
@@ -124,6 +127,8 @@ class SequenceInputs(nn.Module):
     sequences follow each other in the order of the inputs. All other inputs make one vector, which is added to every
     step. `length` is L, `first` the number of steps of the first sequence.
     """
+
+    __call__: Callable[..., tuple[Tensor, Tensor]]
 
     def __init__(self, inputs: Inputs, width: int) -> None:
         super().__init__()

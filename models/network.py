@@ -1,6 +1,6 @@
 """Join an architecture and a task's head."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,8 @@ from evergreen.models.chunked import iter_chunks
 class Network(nn.Module):
     """Join an architecture and a task's head: batch → the head's output."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, architecture: Architecture, task: Task) -> None:
         super().__init__()
         self.architecture, self.task = architecture, task
@@ -23,7 +25,7 @@ class Network(nn.Module):
         if self.architecture.n_members == 1:
             return self.task(self.architecture(batch))
         x_BMF = self.architecture.members(batch)
-        return self.task.average(self.task(x_BMF.flatten(0, 1)).unflatten(0, x_BMF.shape[:2]))
+        return self.task.average(torch.unflatten(self.task(x_BMF.flatten(0, 1)), 0, x_BMF.shape[:2]))
 
     def predict(self, rows: Batch) -> list[dict[str, Any]]:
         """Return the task's answer to each row; the network has to be in evaluation mode."""
@@ -37,7 +39,7 @@ class Network(nn.Module):
     def predict_outputs(self, rows: Batch) -> Tensor:
         """Return the head's output for rows, in evaluation mode and without their target; the mode is restored."""
         with _evaluating(self):
-            output: Tensor = self({name: column for name, column in rows.items() if name != "target"})
+            output = self({name: column for name, column in rows.items() if name != "target"})
         return output.float() if output.is_floating_point() else output
 
     def compute_outputs(self, rows: Batch) -> Tensor:

@@ -1,6 +1,6 @@
 """Draw samples by seed, on a condition, within the range of the data; for architectures that generate."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ def seeded_normal(seed_B: Tensor, width: int) -> Tensor:
     place = torch.arange(1, width + 1, device=seed_B.device)
     x = _mixed(seed_B.long()[:, None] * STEP + FIRST) + place * STEP
     uniform = (((_mixed(x) >> 11) & ((1 << 53) - 1)).double() + 0.5) / (1 << 53)  # within (0, 1)
-    return torch.special.ndtri(uniform).float()
+    normal: Tensor = torch.special.ndtri(uniform)
+    return normal.float()
 
 
 def _mixed(x: Tensor) -> Tensor:
@@ -38,6 +39,8 @@ def _right(x: Tensor, bits: int) -> Tensor:
 class Condition(nn.Module):
     """Flatten what a sample is conditioned on, (B, width): all inputs but the seed; width 0 if there are none."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, inputs: Inputs) -> None:
         super().__init__()
         self.seed = next((name for name, field in inputs.items() if field.kind == "seed"), "")
@@ -46,10 +49,7 @@ class Condition(nn.Module):
         self.width = self.flat.width if self.flat else 0
 
     def forward(self, batch: Batch) -> Tensor:
-        c_BD: Tensor = (
-            self.flat(batch) if self.flat else torch.zeros(len(batch[self.seed]), 0).to(batch[self.seed].device)
-        )
-        return c_BD
+        return self.flat(batch) if self.flat else torch.zeros(len(batch[self.seed]), 0).to(batch[self.seed].device)
 
     def draw(self, batch: Batch, width: int) -> Tensor:
         """Return normal numbers (B, width) by each row's seed; without a seed the mode: zeros."""

@@ -25,8 +25,9 @@ class ImageTowers(Architecture):
         self.towers, self.dropout, self.out_features = nn.ModuleDict(towers), nn.Dropout(dropout), out_features
 
     def forward(self, batch: Batch) -> Tensor:
-        x_BF = torch.cat([tower(batch[name]).mean((2, 3)) for name, tower in self.towers.items()], 1)
-        return self.dropout(x_BF)
+        parts = [tower(batch[name]).mean((2, 3)) for name, tower in self.towers.items()]
+        x_BF: Tensor = self.dropout(torch.cat(parts, 1))
+        return x_BF
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -63,10 +63,10 @@ def count_operations(network: Network, rows: dict[str, Tensor]) -> int:
 
 
 def _count_forward(network: Network, rows: dict[str, Tensor]) -> _Counter:
-    fused = torch.backends.mha.get_fastpath_enabled()
+    counter, fused = _Counter(), torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator whose work nobody could count
     try:
-        with torch.no_grad(), _Counter() as counter:
+        with torch.no_grad(), counter:
             network.predict_outputs(rows)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

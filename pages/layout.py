@@ -59,7 +59,7 @@ def draw(mark: Json) -> Markup:
     """Return the HTML of a mark as stored."""
     if drawing := DRAWINGS.get(mark["mark"]):
         mark = {**mark, "svg": Markup(drawing(mark))}  # drawings escape the text that they are given
-    return getattr(_environment().get_template("marks.html").module, mark["mark"])(mark)
+    return Markup(getattr(_environment().get_template("marks.html").module, mark["mark"])(mark))
 
 
 @cache

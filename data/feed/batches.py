@@ -137,7 +137,8 @@ def shuffle_window_rows(spec: FeatureSpec, ready: Path, megabytes: float) -> int
     if not max_rows_in_memory(spec, ("train", "validation"), megabytes):
         return 0
     first = prepared.row_groups(ready, "train")[0].read(_columns(spec))
-    return max(1, int(megabytes * 2**20) // (SHARES * -(-first.nbytes // max(1, len(first)))))
+    row_bytes: int = -(-first.nbytes // max(1, len(first)))
+    return max(1, int(megabytes * 2**20) // (SHARES * row_bytes))
 
 
 def max_rows_in_memory(spec: FeatureSpec, splits: Sequence[str], megabytes: float) -> int:

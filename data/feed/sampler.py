@@ -86,14 +86,14 @@ class WeightedSampler:
     def ends(self) -> np.ndarray:
         """Return (groups + 1,) where each group's weights begin and end, scaled to the rows of an epoch."""
         ends = np.concatenate([[0.0], np.cumsum(self.sums)])
-        return ends * (self.rows / ends[-1])
+        return np.asarray(ends * (self.rows / ends[-1]))
 
     def counts(self, key: int) -> np.ndarray:
         """Return (groups + 1,) how many of an epoch's rows are drawn from the groups before each."""
         stretch = np.floor(self.ends).astype(np.int64)
         places = stretch + (_point(key, stretch) < self.ends - stretch)
         places[-1] = self.rows
-        return np.minimum(places, self.rows)
+        return np.asarray(np.minimum(places, self.rows))
 
     def chosen(self, unit: int, weighed: Weighed, key: int) -> np.ndarray:
         """Return the rows of a group that an epoch has, in order, with repeats."""
@@ -105,7 +105,7 @@ class WeightedSampler:
         low, high = self.ends[unit : unit + 2]
         stretch = np.arange(first, last)
         places = (stretch + _point(key, stretch) - low) * (inner[-1] / (high - low))
-        return np.minimum(np.searchsorted(inner, places, side="right"), np.flatnonzero(weights)[-1])
+        return np.asarray(np.minimum(np.searchsorted(inner, places, side="right"), np.flatnonzero(weights)[-1]))
 
 
 def weighted_epoch(weights: np.ndarray, seed: int) -> Callable[[int], np.ndarray]:

@@ -27,7 +27,8 @@ def find(name: str) -> Kind:
 
 @cache
 def _instance(kind: Any) -> Kind:
-    return kind()
+    instance: Kind = kind()
+    return instance
 
 
 def check_options(kind: str, options: Mapping[str, Any], column: str) -> None:

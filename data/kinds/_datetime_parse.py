@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import RowErrors, evenly_spaced_indices, known_texts, to_float64
+from evergreen.data.arrow import RowErrors, evenly_spaced_indices, known_texts, to_float64, to_numpy
 from evergreen.data.datetime_format import COMMON as COMMON
 from evergreen.data.datetime_format import DATED, LIKE_DATES, ZONED, format_skeleton, months, skeleton, to_pattern
 from evergreen.data.datetime_format import EITHER as EITHER
@@ -38,7 +38,7 @@ def parse_datetimes(column: pa.Array, format: str = "", unit: str = "", zone: st
     if pa.types.is_string(column.type):
         format = format or detect_format(column) or ISO
         return _parse_texts(column, EITHER if zone and format == ISO else format, zone)
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    valid = to_numpy(column.is_valid())
     reason = f"a {column.type} is not a time; set `unit` if it counts since 1970"
     return pa.nulls(len(column), TYPE), {int(row): reason for row in np.flatnonzero(valid)}
 
@@ -104,9 +104,9 @@ def localize(column: pa.Array, zone: str) -> pa.Array:
 def _typed(column: pa.Array) -> tuple[pa.Array, RowErrors]:
     kind = column.type
     unit = "d" if pa.types.is_date32(kind) else "ms" if pa.types.is_date64(kind) else kind.unit
-    counts = column.cast(pa.int32() if unit == "d" else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    counts = to_numpy(column.cast(pa.int32() if unit == "d" else pa.int64()).fill_null(0))
     scale = UNITS[unit]
-    is_known = column.is_valid().to_numpy(zero_copy_only=False)
+    is_known = to_numpy(column.is_valid())
     beyond = (counts < LOW / scale) | (counts > HIGH / scale)
     counts = np.where(beyond, 0, counts).astype(np.int64)
     values = counts * int(scale) if scale >= 1 else counts // round(1 / scale)
@@ -135,15 +135,15 @@ def _parse_texts(column: pa.Array, format: str, zone: str = "") -> tuple[pa.Arra
                 return fast, {}
     parts = pc.extract_regex(text, to_pattern(format))
     if parts.null_count == len(parts):  # as most forms that are tried
-        return pa.nulls(len(text), TYPE), _faulty(text.is_valid().to_numpy(zero_copy_only=False), format)
+        return pa.nulls(len(text), TYPE), _faulty(to_numpy(text.is_valid()), format)
     fields = {part.name: pc.struct_field(parts, part.name) for part in parts.type}
     made, wrong = _put_together(fields, len(text))
-    is_complete = parts.is_valid().to_numpy(zero_copy_only=False) & ~wrong
+    is_complete = to_numpy(parts.is_valid()) & ~wrong
     values = _timestamps(made, ~is_complete)
     if zone:
         local = localize(values, zone)
         values = pc.if_else(pc.equal(fields["z"], ""), local, values) if "z" in fields else local
-    return values, _faulty(text.is_valid().to_numpy(zero_copy_only=False) & ~is_complete, format)
+    return values, _faulty(to_numpy(text.is_valid()) & ~is_complete, format)
 
 
 def _faulty(rows: np.ndarray, format: str) -> RowErrors:
@@ -159,7 +159,7 @@ def _put_together(fields: dict[str, pa.Array], count: int) -> tuple[np.ndarray, 
     wrong = (year < 1) | (month < 1) | (month > 12) | (day < 1) | (hour > 23) | (minute > 59) | (second >= 60)
     if "p" in fields:
         twelve = _number(fields, "I", 12, count)
-        late = pc.starts_with(pc.utf8_lower(fields["p"]), "p").fill_null(False).to_numpy(zero_copy_only=False)
+        late = to_numpy(pc.starts_with(pc.utf8_lower(fields["p"]), "p").fill_null(False))
         wrong |= (twelve < 1) | (twelve > 12)
         hour = twelve % 12 + 12 * late
     months = np.where(wrong, 0, (year - 1970) * 12 + month - 1).astype("datetime64[M]")
@@ -176,12 +176,12 @@ def _number(fields: dict[str, pa.Array], name: str, default: float, count: int) 
     if name not in fields:
         return np.full(count, default, kind)
     words = pc.if_else(pc.equal(fields[name], ""), pa.scalar(None, pa.string()), fields[name])
-    return words.cast(pa.from_numpy_dtype(kind)).fill_null(default).to_numpy(zero_copy_only=False)
+    return to_numpy(words.cast(pa.from_numpy_dtype(kind)).fill_null(default))
 
 
 def _named(words: pa.Array) -> np.ndarray:
     known, numbers = months()
-    return numbers[pc.index_in(pc.utf8_lower(words), known).fill_null(-1).to_numpy(zero_copy_only=False)]
+    return np.asarray(numbers[to_numpy(pc.index_in(pc.utf8_lower(words), known).fill_null(-1))])
 
 
 def _century(years: np.ndarray) -> np.ndarray:
@@ -194,8 +194,8 @@ def _offset(words: pa.Array) -> np.ndarray:
     digits = pc.extract_regex(words, r"^(?P<s>[+-])(?P<h>\d{2}):?(?P<m>\d{2})?$")
     fields = {name: pc.struct_field(digits, name) for name in "shm"}
     minutes = _number(fields, "h", 0, len(words)) * 60 + _number(fields, "m", 0, len(words))
-    west = pc.equal(fields["s"], "-").fill_null(False).to_numpy(zero_copy_only=False)
-    return np.where(west, -minutes, minutes)
+    west = to_numpy(pc.equal(fields["s"], "-").fill_null(False))
+    return np.asarray(np.where(west, -minutes, minutes))
 
 
 def _timestamps(values: np.ndarray, blank: np.ndarray) -> pa.Array:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.marks import Mark
-from evergreen.data.arrow import RowErrors
+from evergreen.data.arrow import RowErrors, to_numpy
 from evergreen.data.field import TensorField
 from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate, join_features
 
@@ -99,7 +99,7 @@ class Kind:
         values, wrong = self.validate(column.dictionary)
         errors: RowErrors = {}
         if wrong:
-            places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            places = to_numpy(column.indices.fill_null(-1))
             rows = np.flatnonzero(np.isin(places, list(wrong)))
             errors = {int(row): wrong[int(places[row])] for row in rows}
         if not pa.types.is_string(values.type):

@@ -70,14 +70,14 @@ def bend(values: np.ndarray, low: np.ndarray, high: np.ndarray, width: np.ndarra
     """
     inside = np.clip(values, low, high)
     beyond = values - inside
-    return inside + beyond * (width / np.maximum(width + np.abs(beyond), TINY))
+    return np.asarray(inside + beyond * (width / np.maximum(width + np.abs(beyond), TINY)))
 
 
 def unbend(values: np.ndarray, low: np.ndarray, high: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Invert `bend`; what it could not return becomes the farthest value."""
     inside = np.clip(values, low, high)
     beyond = values - inside
-    return inside + beyond * (width / np.maximum(width - np.abs(beyond), np.maximum(1e-6 * width, TINY)))
+    return np.asarray(inside + beyond * (width / np.maximum(width - np.abs(beyond), np.maximum(1e-6 * width, TINY))))
 
 
 def fit_warp(values: np.ndarray, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def fit_affine(values: np.ndarray, scaling: str) -> tuple[float, float]:
 def is_outlier(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
     """Return (N,) bool: beyond the ends of a warp."""
     low, high = shape.get("ends", (-np.inf, np.inf))
-    return (values < low) | (values > high)
+    return np.asarray((values < low) | (values > high))
 
 
 def warp(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:

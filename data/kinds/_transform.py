@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
+from evergreen.data.arrow import to_numpy
 
 FORWARD: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.sqrt, "log": np.log1p}
 BACK: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.square, "log": np.expm1}
@@ -30,14 +31,14 @@ def apply_transform(column: pa.Array, name: str, place: str) -> pa.Array:
     if isinstance(column.type, pa.FixedShapeTensorType):
         values = column.to_numpy_ndarray().copy()
         first = apply_transform(pa.array(values[..., 0].ravel()), name, place)
-        values[..., 0] = first.to_numpy(zero_copy_only=False).reshape(values.shape[:-1])
+        values[..., 0] = to_numpy(first).reshape(values.shape[:-1])
         return pa.FixedShapeTensorArray.from_numpy_ndarray(values)
     if pa.types.is_fixed_size_list(column.type):
         inner = apply_transform(column.flatten(), name, place)
         return pa.FixedSizeListArray.from_arrays(inner, column.type.list_size)
     if not pa.types.is_floating(column.type):
         raise DataError(f"a {column.type} has no {name}", place=place, fix="leave preprocess.transform out")
-    values = column.to_numpy(zero_copy_only=False)
+    values = to_numpy(column)
     if (values < 0).any():
         fix = f"give 0 or more, or train without `transform: {name}`"
         raise DataError(f"holds {values.min():g}, which has no {name}", place=place, fix=fix)
@@ -46,4 +47,7 @@ def apply_transform(column: pa.Array, name: str, place: str) -> pa.Array:
 
 def invert_transform(values: np.ndarray, name: str) -> list[Any]:
     """Return values in the data's own units again, as lists."""
-    return (BACK[name](np.clip(values, 0, MAX_LOG if name == "log" else None)) if name else values).tolist()
+    if name:
+        values = BACK[name](np.clip(values, 0, MAX_LOG if name == "log" else None))
+    lists: list[Any] = values.tolist()
+    return lists

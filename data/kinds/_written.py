@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark, StyledText
+from evergreen.data.arrow import to_numpy
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import check_unicode, format_value
@@ -49,7 +50,7 @@ class Written(Kind):
         texts = column.drop_null()
         listed = pa.types.is_list(texts.type)
         words = pc.list_value_length(texts) if listed else pc.count_substring_regex(texts, r"[^\s\p{Z}]+")
-        return words.to_numpy(zero_copy_only=False).astype(np.float64)
+        return to_numpy(words).astype(np.float64)
 
     def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         """Return the beginning of each text."""
@@ -63,8 +64,8 @@ class Written(Kind):
         """Return (N, 5) how long each text is, and its fractions of capitals, digits, spaces and signs."""
         text = pc.binary_join(column, " ") if pa.types.is_list(column.type) else column
         text = text.fill_null("")
-        length = pc.utf8_length(text).to_numpy(zero_copy_only=False)
-        counts = [pc.count_substring_regex(text, sort).to_numpy(zero_copy_only=False) for sort in SORTS]
+        length = to_numpy(pc.utf8_length(text))
+        counts = [to_numpy(pc.count_substring_regex(text, sort)) for sort in SORTS]
         return np.column_stack([length, *(count / np.maximum(1, length) for count in counts)]).astype(np.float64)
 
 
@@ -78,4 +79,4 @@ def is_blank(column: pa.Array) -> np.ndarray:
     """Return (N,) bool: the rows of a checked column that hold no text."""
     listed = pa.types.is_list(column.type)
     length = pc.list_value_length(column) if listed else pc.utf8_length(pc.utf8_trim_whitespace(column))
-    return pc.equal(length, 0).fill_null(True).to_numpy(zero_copy_only=False)
+    return to_numpy(pc.equal(length, 0).fill_null(True))

@@ -19,7 +19,7 @@ from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
 from evergreen.core.png import png
-from evergreen.data.arrow import RowErrors, decode_array, list_depth
+from evergreen.data.arrow import RowErrors, decode_array, list_depth, to_numpy
 from evergreen.data.decode_limits import spend
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
@@ -61,7 +61,7 @@ class Audio(Kind):
         sounds = column.drop_null()
         if not len(sounds) or pc.approximate_median(pc.list_value_length(sounds)).as_py() < LONG:
             return 0.0
-        values = sounds.flatten().to_numpy(zero_copy_only=False)
+        values = to_numpy(sounds.flatten())
         return 0.95 if values.dtype.kind == "f" and np.abs(values).max(initial=0) <= 1 else 0.0
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
@@ -117,7 +117,8 @@ class Audio(Kind):
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return the spectra, or the waveform: the loudness of the samples is lost."""
         mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
-        return (values * std + mean).tolist()
+        lists: list[Any] = (values * std + mean).tolist()
+        return lists
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         rate = 0
@@ -203,15 +204,13 @@ def _steps(samples: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
     """Return (T, M) of one row, whatever its loudness."""
     if state.get("form") == "waveform":
         power = float(np.mean(np.square(samples, dtype=np.float64)))
-        return (samples / max(power**0.5, SILENT)).astype(np.float32)[:, None]
+        return np.asarray(samples / max(power**0.5, SILENT), np.float32)[:, None]
     return spectra.log_mel(samples, state)
 
 
 def _row(samples: pa.Array, index: int) -> np.ndarray | None:
     """Return the samples of one row without a copy."""
-    if not samples[index].is_valid:
-        return None
-    return samples[index].values.to_numpy(zero_copy_only=False)
+    return to_numpy(samples[index].values) if samples[index].is_valid else None
 
 
 def _fault(row: np.ndarray | None) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import RowErrors, decode_array, missing_words, to_names, to_strings
+from evergreen.data.arrow import RowErrors, decode_array, missing_words, to_names, to_numpy, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import check_unicode, format_value
@@ -57,7 +57,7 @@ class Boolean(Kind):
         except DataError as error:
             return pa.nulls(len(column), pa.bool_()), dict.fromkeys(range(len(column)), error.problem)
         place = pc.index_in(words, pa.array(WORDS))
-        strange = pc.and_(words.is_valid(), place.is_null()).to_numpy(zero_copy_only=False)
+        strange = to_numpy(pc.and_(words.is_valid(), place.is_null()))
         yes = pc.equal(pc.bit_wise_and(place, 1), 1)
         return yes, dict.fromkeys(np.flatnonzero(strange).tolist(), "neither yes nor no")
 
@@ -75,7 +75,7 @@ class Boolean(Kind):
             column.cast(pa.int64()).fill_null(class_counts.code_of_missing(field.state, index) - 1)
             for index, column in enumerate(columns)
         ]
-        return np.stack([pc.add(codes, 1).to_numpy(zero_copy_only=False) for codes in filled], axis=1)
+        return np.stack([to_numpy(pc.add(codes, 1)) for codes in filled], axis=1)
 
     def find_unusual(
         self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray

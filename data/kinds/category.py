@@ -16,7 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, find_nearest, suggest
-from evergreen.data.arrow import RowErrors, decode_array, holds_codes, is_mostly_numbers, joint_codes, to_strings
+from evergreen.data.arrow import (
+    RowErrors,
+    decode_array,
+    holds_codes,
+    is_mostly_numbers,
+    joint_codes,
+    to_numpy,
+    to_strings,
+)
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import format_value
@@ -127,12 +135,12 @@ class Category(Kind):
         text = pa.concat_arrays([column.dictionary, pa.nulls(1, pa.string())]) if coded else column
         text = canonical_case(text, kind)
         places = pc.index_in(text, known_words(tuple(values), kind)).fill_null(-1)
-        codes = places.to_numpy(zero_copy_only=False).astype(np.int64)
+        codes = to_numpy(places).astype(np.int64)
         codes = self._hashed(field, index, text, codes + 1) if field.shape else codes
         if field.shape and text.null_count and not field.state["missing"][index]:
-            codes[text.is_null().to_numpy(zero_copy_only=False)] = class_counts.code_of_missing(field.state, index)
+            codes[to_numpy(text.is_null())] = class_counts.code_of_missing(field.state, index)
         if coded:
-            codes = codes[column.indices.fill_null(len(text) - 1).to_numpy(zero_copy_only=False)]
+            codes = codes[to_numpy(column.indices.fill_null(len(text) - 1))]
         if not field.shape and (codes < 0).any():
             unseen = column[int(np.argmin(codes))].as_py()
             problem, place = f"'{unseen}' is not a class of the training rows", f"column '{field.columns[index]}'"
@@ -142,11 +150,11 @@ class Category(Kind):
     def _hashed(self, field: TensorField, index: int, text: pa.Array, codes: np.ndarray) -> np.ndarray:
         """Return codes with values that have no slot of their own in the buckets, which follow the known values."""
         buckets = field.state.get("buckets", [0] * (index + 1))[index]
-        other = (codes == 0) & text.is_valid().to_numpy(zero_copy_only=False)
+        other = (codes == 0) & to_numpy(text.is_valid())
         if buckets and other.any():
             words = text.filter(pa.array(other)).dictionary_encode()
             places = np.array([bucket_of(word, buckets) for word in words.dictionary.to_pylist()])
-            codes[other] = 1 + len(field.state["values"][index]) + places[words.indices.to_numpy(zero_copy_only=False)]
+            codes[other] = 1 + len(field.state["values"][index]) + places[to_numpy(words.indices)]
         return codes
 
     def find_unusual(

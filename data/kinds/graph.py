@@ -15,7 +15,7 @@ from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
 from evergreen.data import graph_type
-from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.arrow import RowErrors, decode_array, to_numpy
 from evergreen.data.field import TensorField
 from evergreen.data.graph_type import MAX_NODES, TYPE, pack, unpack
 from evergreen.data.kinds import Kind
@@ -48,7 +48,7 @@ class Graph(Kind):
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             reason = f"no graph: {str(error).splitlines()[0]}"
             return pa.nulls(len(column), TYPE), dict.fromkeys(range(len(column)), reason)
-        rows = np.flatnonzero(typed.is_valid().to_numpy(zero_copy_only=False))
+        rows = np.flatnonzero(to_numpy(typed.is_valid()))
         graphs = list(unpack(typed.drop_null()))
         widths = [graph.nodes.shape[1] for graph in graphs]
         commonest = max(set(widths), key=widths.count, default=0)
@@ -148,7 +148,7 @@ class Graph(Kind):
 
     def measure(self, column: pa.Array) -> np.ndarray:
         counts = pc.list_value_length(column.drop_null().field("nodes"))
-        return counts.to_numpy(zero_copy_only=False).astype(np.float64)
+        return to_numpy(counts).astype(np.float64)
 
     def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         has_center = bool(field.state["centre"])

@@ -104,7 +104,8 @@ class Image(Kind):
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         mean, std = (np.asarray(field.state[name])[:, None, None] for name in ("mean", "std"))
         images = np.moveaxis(values * std + mean, 1, -1)
-        return images.reshape(len(values), *field.state["pixels"]).tolist()
+        lists: list[Any] = images.reshape(len(values), *field.state["pixels"]).tolist()
+        return lists
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         given = field.state.get("given", field.state["pixels"])
@@ -157,7 +158,7 @@ class Image(Kind):
             images = column.drop_null()
             return np.array([pixels.decode_image(data.as_py(), (16, 16), 1).mean() for data in images], np.float64)
         values = stack_lists(column)[0]
-        return values.reshape(len(values), -1).mean(axis=1).astype(np.float64)
+        return np.asarray(values.reshape(len(values), -1).mean(axis=1), np.float64)
 
     def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         return [marks.Image(png(values), field.columns[0]) for values in self.encode(field, columns)]

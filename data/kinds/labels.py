@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.arrow import RowErrors, decode_array, to_numpy
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import format_value
@@ -46,7 +46,7 @@ class Labels(Kind):
         if pa.types.is_string(column.type) or pa.types.is_null(column.type):
             rows = [None if text is None else BETWEEN.split(text) for text in column.to_pylist()]
         elif _lists(column.type) and (
-            pa.types.is_string(column.type.value_type) or _is_integer(column.type.value_type)
+            pa.types.is_string(column.type.value_type) or pa.types.is_integer(column.type.value_type)
         ):
             rows = column.to_pylist()
         else:
@@ -77,7 +77,7 @@ class Labels(Kind):
     ) -> Iterator[tuple[int, str, np.ndarray]]:
         """Yield rows with labels that no training row had, and missing ones where no training row lacked them."""
         if columns[0].null_count and not field.state.get("missing", [False])[0]:
-            yield 0, "missing and read as no label", columns[0].is_null().to_numpy(zero_copy_only=False)
+            yield 0, "missing and read as no label", to_numpy(columns[0].is_null())
         known = set(field.state["values"][0])
         unseen = np.array([not known.issuperset(row or ()) for row in columns[0].to_pylist()], bool)
         if unseen.any():
@@ -119,11 +119,7 @@ class Labels(Kind):
 
 
 def _lists(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-
-
-def _is_integer(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind)
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _set(row: list[Any] | None) -> list[str] | None:

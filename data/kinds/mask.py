@@ -78,7 +78,8 @@ class Mask(Kind):
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         known = np.asarray(field.state["values"][0])
-        return np.where(values < 0, field.state["ignore"] or 0, known[values.clip(0)]).tolist()
+        lists: list[Any] = np.where(values < 0, field.state["ignore"] or 0, known[values.clip(0)]).tolist()
+        return lists
 
     def measure(self, column: pa.Array) -> Counter[str]:
         """Count the classes of pixels."""

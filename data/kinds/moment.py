@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import RowErrors, decode_array, evenly_spaced_indices
+from evergreen.data.arrow import RowErrors, decode_array, evenly_spaced_indices, to_numpy
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _datetime_parse as dates
@@ -75,7 +75,7 @@ class Moment(Kind):
             fix = "use a number as the target, such as the days until then"
             raise DataError("a time cannot be a target", place=place, fix=fix)
         wishes = {**self.OPTIONS, **options}
-        times = column.drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
+        times = to_numpy(column.drop_null().cast(pa.int64()))
         ends = scaling.fit_bend(times)
         bent = scaling.bend(times, *map(np.asarray, ends))
         mean, std = (float(bent.mean()), float(bent.std())) if len(times) else (0.0, 1.0)
@@ -96,9 +96,9 @@ class Moment(Kind):
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         (column,), state = columns, field.state
-        blank = column.is_null().to_numpy(zero_copy_only=False)
+        blank = to_numpy(column.is_null())
         column = column.fill_null(pa.scalar(state["median"], pa.int64()).cast(dates.TYPE))
-        time = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        time = to_numpy(column.cast(pa.int64()))
         if "bend" in state:  # of earlier releases there is none
             time = scaling.bend(time, *map(np.asarray, state["bend"]))
         parts = [np.clip((time - state["mean"]) / state["std"], -FARTHEST, FARTHEST)]
@@ -115,11 +115,11 @@ class Moment(Kind):
         """Yield missing times, and those outside the training range; of earlier releases no range is known."""
         (column,), state = columns, field.state
         if column.null_count:
-            blank = column.is_null().to_numpy(zero_copy_only=False)
+            blank = to_numpy(column.is_null())
             yield 0, f"missing and filled by the training median, {_format_time(state['median'])}", blank
         if "low" not in state:
             return
-        time = column.cast(pa.int64()).fill_null(state["low"]).to_numpy(zero_copy_only=False)
+        time = to_numpy(column.cast(pa.int64()).fill_null(state["low"]))
         outside = (time < state["low"]) | (time > state["high"])
         if outside.any():
             ends = f"{_format_time(state['low'])} to {_format_time(state['high'])}"
@@ -170,7 +170,7 @@ class Moment(Kind):
         return schema | {"nullable": True}
 
     def measure(self, column: pa.Array) -> np.ndarray:
-        return column.drop_null().cast(pa.int64()).to_numpy().astype(np.float64)
+        return to_numpy(column.drop_null().cast(pa.int64())).astype(np.float64)
 
     def format_measure(self, value: float) -> str:
         return datetime.fromtimestamp(value / 1e6, UTC).date().isoformat()
@@ -205,7 +205,7 @@ def _local_microseconds(column: pa.Array, zone: str) -> np.ndarray:
     """Return (N,) microseconds since 1970 on the clocks of a zone."""
     if zone:
         column = pc.local_timestamp(column.cast(pa.timestamp("us", zone)))
-    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return to_numpy(column.cast(pa.int64()))
 
 
 def _turns(time: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,7 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import RowErrors, decode_array, holds_codes, is_mostly_numbers, number_formats, to_float64
+from evergreen.data.arrow import (
+    RowErrors,
+    decode_array,
+    holds_codes,
+    is_mostly_numbers,
+    number_formats,
+    to_float64,
+    to_numpy,
+)
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _number_checks as checks
@@ -116,7 +124,7 @@ class Number(Kind):
                 checks.check_number_options(column_options, target=target)
             except DataError as error:
                 raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
-            values = column.to_numpy(zero_copy_only=False)
+            values = to_numpy(column)
             known = values[~np.isnan(values)]
             shapes.append(scaling.fit_warp(known, column_options))
             is_bent = scaling.is_bent(column_options, target=target)
@@ -141,7 +149,7 @@ class Number(Kind):
         return TensorField("number", tuple(columns), shape, "float32", state)
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
-        values = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)  # (N, columns)
+        values = np.stack([to_numpy(column) for column in columns], axis=1)  # (N, columns)
         blank = np.isnan(values)
         median, mean, std = (np.asarray(field.state[name]) for name in ("median", "mean", "std"))
         values = np.where(blank, median, values)
@@ -161,7 +169,7 @@ class Number(Kind):
         self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
     ) -> Iterator[tuple[int, str, np.ndarray]]:
         """Yield missing values, and those outside the training range; of earlier releases no range is known."""
-        values, state = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1), field.state
+        values, state = np.stack([to_numpy(column) for column in columns], axis=1), field.state
         blank = np.isnan(values)
         for place in np.flatnonzero(blank.any(axis=0)).tolist():
             yield place, f"missing and filled by the training median, {state['median'][place]:.6g}", blank[:, place]
@@ -182,7 +190,7 @@ class Number(Kind):
             lines[:, place] = scaling.unwarp(lines[:, place], shape)
         if "bend" in field.state:
             lines = scaling.unbend(lines, *np.asarray(field.state["bend"]))
-        return lines.tolist()
+        return invert_transform(lines, "")
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None:
@@ -201,7 +209,7 @@ class Number(Kind):
         return {"type": "number", "example": field.state["median"][index], "nullable": True}
 
     def measure(self, column: pa.Array) -> np.ndarray:
-        return column.to_numpy(zero_copy_only=False).astype(np.float64)
+        return to_numpy(column).astype(np.float64)
 
     def profile(self, column: pa.Array) -> dict[str, Any]:
         return checks.numeric_range(column)
@@ -227,11 +235,11 @@ class Number(Kind):
 
     def target_scores(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Return ranks among the training values, 0 to 1."""
-        known = np.sort(train.to_numpy(zero_copy_only=False))
-        sides = (side.to_numpy(zero_copy_only=False) for side in (train, held_out))
+        known = np.sort(to_numpy(train))
+        sides = (to_numpy(side) for side in (train, held_out))
         one, two = ((np.searchsorted(known, values) / len(known))[:, None] for values in sides)
         return one, two
 
 
 def _floats(*columns: pa.Array) -> np.ndarray:
-    return np.concatenate([column.to_numpy(zero_copy_only=False).astype(np.float64) for column in columns])
+    return np.concatenate([to_numpy(column).astype(np.float64) for column in columns])

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.arrow import RowErrors, decode_array, to_numpy
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import format_value
@@ -24,7 +24,7 @@ class Seed(Kind):
         if not pa.types.is_integer(column.type):
             return pa.nulls(len(column), pa.int64()), dict.fromkeys(range(len(column)), "not a whole number")
         values = column.cast(pa.int64(), safe=False)
-        seeds = values.fill_null(0).to_numpy(zero_copy_only=False)
+        seeds = to_numpy(values.fill_null(0))
         wrong = np.flatnonzero((seeds < 0) | (seeds >= LIMIT))
         return values, dict.fromkeys(wrong.tolist(), f"not a whole number from 0 to {LIMIT - 1}")
 
@@ -35,10 +35,11 @@ class Seed(Kind):
         return TensorField("seed", (name,), (), "int64", {})
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
-        return columns[0].to_numpy(zero_copy_only=False).astype(np.int64)
+        return to_numpy(columns[0]).astype(np.int64)
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
-        return values.tolist()
+        seeds: list[int] = values.tolist()
+        return seeds
 
     def generate(self, origins: Sequence[str]) -> pa.Array:
         words = [hashlib.blake2b(origin.encode(), digest_size=8).digest() for origin in origins]

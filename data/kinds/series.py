@@ -64,7 +64,7 @@ class Series(Kind):
                 fix="use the same `window`, `horizon` and `covariates` as in training",
             )
         mean, std = np.asarray(field.state["mean"]), np.asarray(field.state["std"])
-        return ((values.reshape(len(values), *field.shape) - mean) / std).astype(np.float32)
+        return np.asarray((values.reshape(len(values), *field.shape) - mean) / std, np.float32)
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         units = values * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
@@ -154,6 +154,5 @@ def _restored(field: TensorField, units: np.ndarray) -> list[Any]:
     """Return values in the data's own units; a transform is of the first channel, the series itself."""
     name, sides = field.state.get("transform", ""), _sides(field)
     if name and len(sides) == 2:
-        units[..., 0] = invert_transform(units[..., 0], name)
-        return units.tolist()
+        units[..., 0], name = invert_transform(units[..., 0], name), ""
     return invert_transform(units, name)

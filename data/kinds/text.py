@@ -173,7 +173,7 @@ class Text(Written):
 def _listed(kind: pa.DataType) -> bool:
     """Tell whether a column of this type holds lists of words."""
     listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    return listed and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
+    return bool(listed and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)))
 
 
 def _is_words(words: Iterable[Any]) -> bool:

@@ -62,7 +62,8 @@ class Tokens(Written):
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         rows = [[code - 1 for code in row if code] for row in np.asarray(values).tolist()]
-        return _tokenizer(field.state["tokenizer"], field.shape[0]).decode_batch(rows)
+        texts: list[str] = _tokenizer(field.state["tokenizer"], field.shape[0]).decode_batch(rows)
+        return texts
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         about = f"the first {field.shape[0]} tokens are read"

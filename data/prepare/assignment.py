@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from evergreen.core.errors import DataError
 from evergreen.data import row_ids
-from evergreen.data.arrow import combine_chunks
+from evergreen.data.arrow import combine_chunks, to_numpy
 from evergreen.data.prepare.split import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION
 
 FORMAT, FILE = 1, "splits.parquet"
@@ -97,10 +97,10 @@ def class_codes(targets: pa.ChunkedArray | None, rows: int) -> Array:
         return np.zeros(rows, np.int64)
     if pa.types.is_floating(targets.type):
         values, bins = targets.to_numpy(), min(BINS, max(1, rows // BIN_ROWS))
-        return np.searchsorted(np.quantile(values, np.arange(1, bins) / bins), values, side="right")
+        return np.asarray(np.searchsorted(np.quantile(values, np.arange(1, bins) / bins), values, side="right"))
     words = combine_chunks(targets).dictionary_encode()
-    ranks = np.argsort(pc.sort_indices(words.dictionary).to_numpy())
-    return ranks[words.indices.to_numpy(zero_copy_only=False)]
+    ranks = np.argsort(to_numpy(pc.sort_indices(words.dictionary)))
+    return ranks.take(to_numpy(words.indices))
 
 
 def deal(units: Array, hashes: Array, classes: Array, known: Array, shares: tuple[float, ...]) -> Array:
@@ -143,7 +143,7 @@ def _neediest_split(weights: Counter[int], owed: Array, wanted: Array) -> int:
         if not wanted[:, split].any():
             return float("inf")
         changes = {number: weight * (weight - 2 * owed[number, split]) for number, weight in weights.items()}
-        return sum(change / float(wanted[number, split]) for number, change in changes.items())
+        return float(sum(change / float(wanted[number, split]) for number, change in changes.items()))
 
     return min((TEST, VALIDATION, TRAIN), key=cost)
 

@@ -15,6 +15,7 @@ from evergreen.data.arrow import (
     is_mostly_numbers,
     missing_words,
     to_float64,
+    to_numpy,
     to_strings,
 )
 from evergreen.data.kinds import _datetime_parse as dates
@@ -69,7 +70,7 @@ def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None =
 
 
 def _where(odd: pa.Array, words: pa.Array, reason: str) -> RowErrors:
-    rows = pc.and_(odd, words.is_valid()).to_numpy(zero_copy_only=False)
+    rows = to_numpy(pc.and_(odd, words.is_valid()))
     return dict.fromkeys(np.flatnonzero(rows).tolist(), reason)
 
 
@@ -78,28 +79,26 @@ def is_missing(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     column = combine_chunks(column)
     if pa.types.is_dictionary(column.type):
         is_missing_value = is_missing(column.dictionary)
-        return np.append(is_missing_value, True)[
-            column.indices.fill_null(len(is_missing_value)).to_numpy(zero_copy_only=False)
-        ]
+        return np.append(is_missing_value, True).take(to_numpy(column.indices.fill_null(len(is_missing_value))))
     column = decode_array(column)
     if pa.types.is_string(column.type):
         return _unsaid(column)
-    return column.is_null(nan_is_null=pa.types.is_floating(column.type)).to_numpy(zero_copy_only=False)
+    return to_numpy(column.is_null(nan_is_null=pa.types.is_floating(column.type)))
 
 
 def is_constant(column: pa.Array) -> bool:
     """Tell whether a column holds no two different values; what is no plain value counts as different."""
     is_plain = pa.types.is_primitive(column.type) or pa.types.is_string(column.type)
-    return column.null_count == len(column) or (is_plain and pc.count_distinct(column).as_py() < 2)
+    return bool(column.null_count == len(column) or (is_plain and pc.count_distinct(column).as_py() < 2))
 
 
 def _unsaid(column: pa.Array) -> np.ndarray:
     words = pc.utf8_trim_whitespace(column)
-    blank: np.ndarray = words.is_null().to_numpy(zero_copy_only=False).copy()
+    blank = to_numpy(words.is_null()).copy()
     short = pc.less_equal(pc.binary_length(words), LONGEST).fill_null(False)  # few are, so few are compared
-    rows = np.flatnonzero(short.to_numpy(zero_copy_only=False))
+    rows = np.flatnonzero(to_numpy(short))
     some = pc.utf8_lower(words.take(pa.array(rows)))
-    blank[rows] = pc.is_in(some, missing_words()).to_numpy(zero_copy_only=False)
+    blank[rows] = to_numpy(pc.is_in(some, missing_words()))
     return blank
 
 

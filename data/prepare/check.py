@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.data import kinds
-from evergreen.data.arrow import RowErrors, combine_chunks, decode_array, to_strings
+from evergreen.data.arrow import RowErrors, combine_chunks, decode_array, to_numpy, to_strings
 from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.invalid_rows import RULE, quarantine
 from evergreen.data.prepare.rules.constraints import Rules
@@ -60,7 +60,7 @@ def _missing(column: pa.Array) -> RowErrors:
         blank = to_strings(column).is_null()
     else:
         blank = column.is_null()
-    return dict.fromkeys(np.flatnonzero(blank.to_numpy(zero_copy_only=False)).tolist(), "missing")
+    return dict.fromkeys(np.flatnonzero(to_numpy(blank)).tolist(), "missing")
 
 
 def _reasons(table: pa.Table, faults: list[tuple[str, RowErrors]]) -> RowErrors:
@@ -74,6 +74,6 @@ def _reasons(table: pa.Table, faults: list[tuple[str, RowErrors]]) -> RowErrors:
     reasons = {row: "; ".join(told) for row, told in reasons_of.items()}
     if "_fault" in table.column_names:
         unread = decode_array(table.column("_fault"))
-        told_of = np.flatnonzero(unread.is_valid().to_numpy(zero_copy_only=False)).tolist()
+        told_of = np.flatnonzero(to_numpy(unread.is_valid())).tolist()
         reasons |= {row: fault for row in told_of if (fault := unread[row].as_py())}
     return reasons

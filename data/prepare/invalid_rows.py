@@ -125,7 +125,8 @@ def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
     for name in columns:
         column = decode_array(table.column(name))
         plainer[name] = column.storage if isinstance(column, pa.ExtensionArray) else column
-    return pa.table(plainer).to_pylist()
+    rows: list[dict[str, Any]] = pa.table(plainer).to_pylist()
+    return rows
 
 
 def _to_text(value: Any) -> str:

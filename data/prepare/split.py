@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from evergreen.core.durations import parse_duration
 from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
-from evergreen.data.arrow import combine_chunks, decode_array, to_names, to_strings
+from evergreen.data.arrow import combine_chunks, decode_array, to_names, to_numpy, to_strings
 from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.times import parse_times
 
@@ -73,7 +73,7 @@ def split_by_time(
     """
     check_fractions(test_share, validation_share)
     typed = parse_times(decode_array(column), name, format)
-    values = typed.to_numpy(zero_copy_only=False)
+    values = to_numpy(typed)
     ordered = np.sort(values)
     cuts = {}
     for label, given, share in (
@@ -94,8 +94,8 @@ def split_by_time(
 def split_by_column(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return (N,) TRAIN, VALIDATION or TEST as a column says in the usual words, in any case; else NO_SPLIT."""
     words = pc.ascii_lower(pc.replace_substring_regex(to_strings(decode_array(column)), r"[^A-Za-z]", ""))
-    places = pc.index_in(words, pa.array(WORDS)).fill_null(len(WORDS)).to_numpy(zero_copy_only=False)
-    return np.array([*WORDS.values(), NO_SPLIT])[places]
+    places = to_numpy(pc.index_in(words, pa.array(WORDS)).fill_null(len(WORDS)))
+    return np.array([*WORDS.values(), NO_SPLIT]).take(places)
 
 
 def _width(gap: str | int | float, kind: pa.DataType) -> Any:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.core.messages import list_names
-from evergreen.data.arrow import decode_array, is_mostly_numbers, to_float64, to_strings
+from evergreen.data.arrow import decode_array, is_mostly_numbers, to_float64, to_numpy, to_strings
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare import split
@@ -97,7 +97,7 @@ def ask_about_times(table: pa.Table, names: Sequence[str]) -> list[str]:
 
 def _is_numbered(values: pa.Array) -> bool:
     """Tell whether most of many texts hold a digit, and none is a number: 2024Q1."""
-    has_digit = pc.match_substring_regex(values, r"\d").to_numpy(zero_copy_only=False)
+    has_digit = to_numpy(pc.match_substring_regex(values, r"\d"))
     return bool(has_digit.mean() > 0.5 and len(to_float64(values)[1]) == len(values) and len(values.unique()) > MANY)
 
 
@@ -110,7 +110,7 @@ def _telling(table: pa.Table, names: Sequence[str]) -> list[str]:
 def _holds_times(column: pa.Array) -> bool:
     if pa.types.is_string(column.type):
         return bool(dates.matching_formats(column))
-    return pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)
+    return bool(pa.types.is_date(column.type) or pa.types.is_timestamp(column.type))
 
 
 def _is_covariate(column: pa.Array) -> bool:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
-from evergreen.data.arrow import decode_array, to_sample_weights, to_strings
+from evergreen.data.arrow import decode_array, to_numpy, to_sample_weights, to_strings
 from evergreen.data.prepare import infer as schemas
 from evergreen.data.prepare import split, splitters
 from evergreen.data.prepare.check import separate_invalid_rows
@@ -219,4 +219,4 @@ def _join_chunks(columns: Sequence[pa.Array], name: str) -> pa.ChunkedArray:
 
 def _among(rows: PreparedRows, target: str, classes: frozenset[str]) -> np.ndarray:
     column = decode_array(rows.table.column(target))
-    return pc.is_in(column, pa.array(sorted(classes), pa.string())).to_numpy(zero_copy_only=False)
+    return to_numpy(pc.is_in(column, pa.array(sorted(classes), pa.string())))

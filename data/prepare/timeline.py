@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.data.arrow import decode_array, to_strings
+from evergreen.data.arrow import decode_array, to_numpy, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare.time_steps import DAY, MIN_ROWS, Steps, describe_irregularities
 from evergreen.data.prepare.times import read_times
@@ -99,7 +99,7 @@ def _times(column: pa.Array, *, may_be_number: bool) -> tuple[np.ndarray, bool]:
     if not may_be or column.null_count == len(column):
         return np.full(len(column), np.nan), False
     read, _ = read_times(column)
-    known, values = read.is_valid().to_numpy(zero_copy_only=False), read.to_numpy(zero_copy_only=False)
+    known, values = to_numpy(read.is_valid()), to_numpy(read)
     if values.dtype.kind != "M":
         return _dates_of_numbers(values)
     return np.where(known, values.astype("datetime64[us]").astype(np.int64).astype(np.float64), np.nan), True
@@ -177,7 +177,7 @@ def _keys(table: pa.Table, names: Sequence[str], rows: np.ndarray) -> Iterator[t
     numbers = [name for name, column in columns.items() if pa.types.is_integer(column.type)]
     count = 0
     for name in (*words, *numbers):
-        codes = to_strings(columns[name]).dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)[rows]
+        codes = to_numpy(to_strings(columns[name]).dictionary_encode().indices.fill_null(-1))[rows]
         if 2 <= codes.max(initial=0) + 1 <= len(rows) // MIN_LENGTH and count < MAX_KEYS:
             count += 1
             yield name, codes.astype(np.int64) + 1

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import RowErrors, decode_array, to_float64
+from evergreen.data.arrow import RowErrors, decode_array, to_float64, to_numpy
 from evergreen.data.kinds import _datetime_parse as dates
 
 
@@ -19,7 +19,7 @@ def time_axis(column: pa.Array | pa.ChunkedArray, name: str, format: str = "") -
     typed = parse_times(decode_array(column), name, format)
     if typed.null_count:
         raise DataError("a time is missing", place=f"column '{name}'", fix="give every row its time")
-    values = typed.to_numpy(zero_copy_only=False)
+    values = to_numpy(typed)
     values = values.astype("datetime64[us]").astype(np.int64) if values.dtype.kind == "M" else values.astype(np.float64)
     ordered = np.sort(values)
     if (ordered[1:] == ordered[:-1]).any():

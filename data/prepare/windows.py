@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import RowErrors, decode_array, stack_lists, to_float64, to_names
+from evergreen.data.arrow import RowErrors, decode_array, stack_lists, to_float64, to_names, to_numpy
 from evergreen.data.kinds.number import Number
 from evergreen.data.kinds.series import to_fixed_lists
 from evergreen.data.prepare.times import no_time_error, read_times, time_axis
@@ -93,9 +93,7 @@ def order_by_time(
     """Return (rows in order of time, their times) of each series; without a column `series` there is one."""
     groups = [np.arange(len(table))]
     if series:
-        index = (
-            decode_array(table.column(series)).dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        )
+        index = to_numpy(decode_array(table.column(series)).dictionary_encode().indices.fill_null(-1))
         groups = [np.flatnonzero(index == number) for number in range(index.max(initial=-1) + 1)] or groups
     orders = []
     for rows in groups:
@@ -129,13 +127,13 @@ def drop_rows_without_time(
         faults = {**missing, **{row: f"{name}: {reason}" for row, reason in errors.items()}, **faults}
         typed = typed.set_column(table.column_names.index(name), name, pa.array(values, from_pandas=True))
     when, strange = read_times(decode_array(table.column(time)), written.get(time, ""))
-    lost = when.is_null().to_numpy(zero_copy_only=False)
+    lost = to_numpy(when.is_null())
     if lost.all():
         raise no_time_error(time)
     faults |= {int(row): f"{time}: {strange.get(int(row), 'missing')}" for row in np.flatnonzero(lost)}
     if series:
         typed = typed.set_column(table.column_names.index(series), series, to_names(decode_array(table.column(series))))
-        nameless = typed.column(series).combine_chunks().is_null().to_numpy(zero_copy_only=False)
+        nameless = to_numpy(typed.column(series).combine_chunks().is_null())
         faults |= {int(row): f"{series}: missing" for row in np.flatnonzero(nameless)}
         lost = lost | nameless
     repeated = _repeated_rows(when, typed.column(series) if series else None, lost)
@@ -150,7 +148,7 @@ def drop_rows_without_time(
 def _repeated_rows(when: pa.Array, series: pa.ChunkedArray | None, lost: np.ndarray) -> np.ndarray:
     """Return the rows whose time came before in their series; none where they are many: then something is wrong."""
     keys = [when.dictionary_encode().indices, *([decode_array(series).dictionary_encode().indices] if series else [])]
-    codes = np.stack([key.fill_null(-1).to_numpy(zero_copy_only=False) for key in keys], axis=1)
+    codes = np.stack([to_numpy(key.fill_null(-1)) for key in keys], axis=1)
     rows = np.flatnonzero(~lost)
     _, first = np.unique(codes[rows], axis=0, return_index=True)
     repeated = np.setdiff1d(rows, rows[first])

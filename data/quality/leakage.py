@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.data import kinds
-from evergreen.data.arrow import decode_array, to_strings
+from evergreen.data.arrow import decode_array, to_numpy, to_strings
 from evergreen.data.prepare.times import read_times
 
 PULL = 0.1  # rows' worth by which the mean of a bin is drawn to that of all
@@ -71,7 +71,7 @@ def _bin_means(bins: Array, learned: Array, count: int) -> Array:
     """Return (bins, K) the mean of `learned` in each bin, drawn a little to that of all rows."""
     mean = learned.mean(axis=0)
     sums = np.stack([np.bincount(bins, column, minlength=count) for column in learned.T], axis=1)
-    return (sums + PULL * mean) / (np.bincount(bins, minlength=count) + PULL)[:, None]
+    return np.asarray((sums + PULL * mean) / (np.bincount(bins, minlength=count) + PULL)[:, None])
 
 
 def _score(predicted: Array, true: Array) -> tuple[float, str]:
@@ -93,10 +93,10 @@ def _auc(predicted: Array, true: Array) -> float:
 def target_from_missingness(train: pa.Table, inputs: Mapping[str, str], target: str) -> Iterator[Leak]:
     """Yield a leak for each column that is given, or missing, only where the target is of one class."""
     classes = to_strings(decode_array(train.column(target))).dictionary_encode()
-    codes, names = classes.indices.fill_null(-1).to_numpy(zero_copy_only=False), classes.dictionary.to_pylist()
+    codes, names = to_numpy(classes.indices.fill_null(-1)), classes.dictionary.to_pylist()
     share = np.bincount(codes[codes >= 0], minlength=len(names)) / len(codes)
     for name in inputs:
-        lacks = decode_array(train.column(name)).is_null().to_numpy(zero_copy_only=False)
+        lacks = to_numpy(decode_array(train.column(name)).is_null())
         for rows, state in ((~lacks, "given"), (lacks, "missing")):
             if name == target or not MIN_ROWS <= rows.sum() <= len(rows) - MIN_ROWS:
                 continue
@@ -153,4 +153,4 @@ def future_columns(table: pa.Table, time: str) -> Iterator[Leak]:
 
 def _moments(column: pa.Array) -> Any:
     times = column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)))
-    return times.to_numpy(zero_copy_only=False).astype("datetime64[us]")
+    return to_numpy(times).astype("datetime64[us]")

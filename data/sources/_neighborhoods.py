@@ -50,7 +50,7 @@ class NodeGraph:
         begin = np.random.default_rng(0).normal(size=self.count)
         values, vectors = eigsh(walk, COORDINATES + 1, which="LA", v0=begin, tol=1e-5)
         order = np.argsort(-values)[1:]  # the first says nothing: it is the degree
-        return vectors[:, order] * scale[:, None]
+        return np.asarray(vectors[:, order] * scale[:, None])
 
     def neighbourhood(self, centre: int, features: np.ndarray, hops: int = HOPS, most: int = MAX_NODES) -> Graph:
         """Return all nodes within `hops` of a center and the edges among them, cut to `most` nodes.

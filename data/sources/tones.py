@@ -63,7 +63,8 @@ def synthesize(words: list[str], random: np.random.Generator) -> np.ndarray:
         parts.append(_silence(random.uniform(0.05, 0.15)))
     samples = np.concatenate(parts)
     noise = random.normal(0, NOISE * np.abs(samples).max(), len(samples))
-    return (0.8 * random.uniform(0.3, 1) * (samples + noise) / np.abs(samples + noise).max()).astype(np.float32)
+    loudness: np.ndarray = 0.8 * random.uniform(0.3, 1) * (samples + noise) / np.abs(samples + noise).max()
+    return loudness.astype(np.float32)
 
 
 def _sound(name: str, pitch: float, tract: float, haste: float, random: np.random.Generator) -> np.ndarray:
@@ -78,7 +79,7 @@ def _sound(name: str, pitch: float, tract: float, haste: float, random: np.rando
     gain = (np.array([1, 0.6, 0.35])[:, None] / (1 + ((tones - centres[:, None]) / width[:, None]) ** 2)).sum(axis=0)
     shaped = np.fft.irfft(np.fft.rfft(source) * gain, count)
     edge = np.minimum(1, np.minimum(np.arange(count), np.arange(count)[::-1]) / (0.008 * RATE))
-    return shaped * edge / (np.sqrt((shaped**2).mean()) + 1e-9) * (0.4 + 0.6 * share)
+    return np.asarray(shaped * edge / (np.sqrt((shaped**2).mean()) + 1e-9) * (0.4 + 0.6 * share))
 
 
 def _silence(seconds: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Turn each number of a row into a vector before a network reads it (Gorishniy et al. 2022, "On Embeddings")."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ MAX_ROWS = 10_000  # that tell where bins end
 
 class EmbeddedInputs(nn.Module):
     """Concatenate all inputs of a row into (B, width), numbers as vectors of `embedding`, the rest as FlattenInputs."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, inputs: Inputs, embedding: "type[PiecewiseLinear | Periodic]", width: int) -> None:
         super().__init__()

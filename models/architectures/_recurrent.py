@@ -64,6 +64,7 @@ class Recurrent(Architecture):
         y_BLF, state = run_packed(self.cell, x_BLD, real_BL) if self.padded else self.cell(x_BLD)
         if self.layout == "pooled":
             ends = state[0] if isinstance(state, tuple) else state  # (depth · directions, B, D)
-            y_BF = ends[-(self.out_features // ends.shape[2]) :].transpose(0, 1).flatten(1)
-            return self.dropout(y_BF)
-        return self.dropout(y_BLF[:, : self.steps.first])
+            features: Tensor = self.dropout(ends[-(self.out_features // ends.shape[2]) :].transpose(0, 1).flatten(1))
+        else:
+            features = self.dropout(y_BLF[:, : self.steps.first])
+        return features

@@ -60,7 +60,7 @@ class Autoencoder(Architecture):
         if self.layout == "pooled":
             return code_BF
         decoded: Tensor = self.decoder(code_BF)
-        return decoded.unflatten(1, self.shape) if self.layout == "target" else (decoded - x_BD).square().mean(1)
+        return torch.unflatten(decoded, 1, self.shape) if self.layout == "target" else (decoded - x_BD).square().mean(1)
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """Return the task's loss; where the code is asked for, add that of the reconstruction (Le et al. 2018)."""

@@ -58,7 +58,8 @@ class Capsule(Architecture):
 
     def reconstruct(self, capsules_BKD: Tensor, chosen_BK: Tensor) -> Tensor:
         """Draw the inputs' pixels (B, all) from the chosen capsules (1 or 0 each) alone."""
-        return self.draw((capsules_BKD * chosen_BK[:, :, None]).flatten(1))
+        pixels: Tensor = self.draw((capsules_BKD * chosen_BK[:, :, None]).flatten(1))
+        return pixels
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """Return the task's loss, the margin loss, and `redraw` times the squared error of the reconstruction."""

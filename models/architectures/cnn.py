@@ -60,7 +60,8 @@ class CNN(Architecture):
         for name, tower in self.towers.items():
             x = batch[name] if batch[name].ndim == 4 else batch[name].transpose(1, 2)  # (B, C, H, W) or (B, C, T)
             parts.append(tower(x).flatten(1))
-        return self.mix(torch.cat(parts, 1))
+        mixed: Tensor = self.mix(torch.cat(parts, 1))
+        return mixed
 
 
 def _sides(field: FieldLike) -> tuple[int, ...]:

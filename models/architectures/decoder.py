@@ -75,11 +75,11 @@ class Decoder(Architecture):
         x_BLD = self.dropout(x_BLD)
         for block in self.blocks:
             x_BLD = block(x_BLD, places)
-        x_BLD = self.norm(x_BLD)
+        y_BLD: Tensor = self.norm(x_BLD)
         if self.layout == "causal":
-            return x_BLD[:, : self.steps.first]
+            return y_BLD[:, : self.steps.first]
         last_B = (real_BL * places).argmax(1)
-        return x_BLD.gather(1, last_B[:, None, None].expand(-1, 1, self.out_features))[:, 0]
+        return y_BLD.gather(1, last_B[:, None, None].expand(-1, 1, self.out_features))[:, 0]
 
     def _read(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x_BLD, real_BL = self.steps(batch)
@@ -108,7 +108,7 @@ class Decoder(Architecture):
         for block, steps in zip(self.blocks, cache, strict=True):
             assert isinstance(block, _Block)
             x_B1D = block.extend(x_B1D, places_B, steps)
-        return self.norm(x_B1D)[:, 0]
+        return torch.squeeze(self.norm(x_B1D), 1)
 
 
 class NGramEmbedding(nn.Module):
@@ -133,8 +133,7 @@ class NGramEmbedding(nn.Module):
         known_NR = torch.ones_like(lines_NR, dtype=torch.float32)
         if self.training:  # most long runs that a new text holds were never seen: so some are forgotten
             known_NR = (torch.rand_like(known_NR) >= FORGOTTEN).float().cumprod(1)
-        sums_ND: Tensor = self.table(lines_NR, per_sample_weights=known_NR)
-        return sums_ND.unflatten(0, tokens_BL.shape)
+        return torch.unflatten(self.table(lines_NR, per_sample_weights=known_NR), 0, tokens_BL.shape)
 
 
 class _Block(nn.Module):
@@ -178,7 +177,7 @@ class _Block(nn.Module):
     def _add(self, x_BLD: Tensor, found_BHLE: Tensor) -> Tensor:
         x_BLD = x_BLD + self.dropout(self.attend["out"](found_BHLE.transpose(1, 2).flatten(2)))
         value, gate = self.think["into"](self.between(x_BLD)).chunk(2, -1)
-        return x_BLD + self.dropout(self.think["out"](value * functional.silu(gate)))
+        return x_BLD.add(self.dropout(self.think["out"](value * functional.silu(gate))))
 
 
 def apply_rotary(x_BHLE: Tensor, places: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class _Added(nn.Module):
     def forward(self, x_BFHW: Tensor, image_BCHW: Tensor) -> Tensor:
         own = image_BCHW[:, : self.channels]
         own = own if self.same else own.mean(1, keepdim=True)
-        return own * self.scale + self.shift + self.found(x_BFHW)
+        return torch.add(own * self.scale + self.shift, self.found(x_BFHW))
 
 
 class _Differences(nn.Conv2d):
@@ -114,7 +114,7 @@ class _Block(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return x_BCHW + self.body(x_BCHW)
+        return x_BCHW.add(self.body(x_BCHW))
 
 
 def _units(field: FieldLike) -> list[Tensor]:

@@ -98,4 +98,4 @@ class SqueezeExcite(nn.Module):
         self.share = nn.Sequential(nn.Conv2d(width, narrow, 1), nn.SiLU(), nn.Conv2d(narrow, width, 1), nn.Sigmoid())
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return x_BCHW * self.share(x_BCHW.mean((2, 3), keepdim=True))
+        return x_BCHW.mul(self.share(x_BCHW.mean((2, 3), keepdim=True)))

@@ -68,7 +68,8 @@ class Encoder(Architecture):
 
     def _read(self, x_BLD: Tensor, real_BL: Tensor) -> Tensor:
         unreal = None if bool(real_BL.all()) else ~real_BL
-        return self.blocks(x_BLD + self.places[: x_BLD.shape[1]], src_key_padding_mask=unreal)
+        x_BLD = self.blocks(x_BLD + self.places[: x_BLD.shape[1]], src_key_padding_mask=unreal)
+        return x_BLD
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
         """Pre-train by predicting hidden steps of the first sequence from the others."""

@@ -111,8 +111,8 @@ class GAN(Architecture):
     def _discriminate(self, x_BCHW: Tensor, c_BC: Tensor) -> Tensor:
         """Return (B,) how real the images look as images of the condition."""
         x_BF = self.critic(2 * self.span.transform(x_BCHW) - 1)
-        said_B = self.verdict(x_BF)[:, 0]
-        return said_B if self.wanted is None else said_B + (self.wanted(c_BC) * x_BF).sum(1)
+        said_B: Tensor = self.verdict(x_BF)[:, 0]
+        return said_B if self.wanted is None else torch.add(said_B, (self.wanted(c_BC) * x_BF).sum(1))
 
 
 class _Generator(nn.Module):
@@ -137,11 +137,10 @@ class _Generator(nn.Module):
             nn.GroupNorm(GROUPS, widths[-1]), nn.ReLU(), nn.Conv2d(widths[-1], shape[0], 3, padding=1)
         )
 
-    def forward(self, x_BD: Tensor) -> Tensor:
-        x = self.first(x_BD)
-        for step in self.steps:
+    def forward(self, x: Tensor) -> Tensor:
+        for step in (self.first, *self.steps, self.last):
             x = step(x)
-        return self.last(x)
+        return x
 
 
 GROUPS, LEAST = 8, 4  # groups of a norm; the side, in pixels, at which a picture begins

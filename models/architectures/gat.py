@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from evergreen.models.graph_batch import GraphBatch, GraphNetwork
+from evergreen.models.graph_batch import GraphBatch, GraphNetwork, Layer
 
 HEADS = 4
 
@@ -24,5 +24,5 @@ class GAT(GraphNetwork):
 
         return GATConv(inside, outside // HEADS, HEADS)  # type: ignore[no-any-return]
 
-    def propagate(self, layer: nn.Module, x_nF: Tensor, parts: GraphBatch) -> Tensor:
+    def propagate(self, layer: Layer, x_nF: Tensor, parts: GraphBatch) -> Tensor:
         return layer(x_nF, parts.edges_2e)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from evergreen.models.graph_batch import GraphBatch, GraphNetwork
+from evergreen.models.graph_batch import GraphBatch, GraphNetwork, Layer
 
 
 class GCN(GraphNetwork):
@@ -28,7 +28,7 @@ class GCN(GraphNetwork):
 
         return GCNConv(inside, outside, normalize=False)  # type: ignore[no-any-return]
 
-    def propagate(self, layer: nn.Module, x_nF: Tensor, parts: GraphBatch) -> Tensor:
+    def propagate(self, layer: Layer, x_nF: Tensor, parts: GraphBatch) -> Tensor:
         scale_n = (parts.degree_n + 1).rsqrt()  # the one more is the node's own loop
         start_e, end_e = parts.edges_2e
         own_n = torch.arange(len(x_nF), device=x_nF.device)

@@ -49,7 +49,7 @@ class Perceptron(Architecture):
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """Return the perceptron criterion: its negative gradient is Rosenblatt's correction, a mean over rows."""
-        output: Tensor = task(self(batch))
+        output = task(self(batch))
         if output.shape[1:] != (self.units,):
             return task.loss(output, batch["target"])
         return criterion(output, batch["target"])

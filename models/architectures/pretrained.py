@@ -181,10 +181,10 @@ def _reader(model: Any, pictures: bool) -> nn.Module:
     Weights of a pooler are dropped, since no feature comes from it.
     """
     half = getattr(model, "vision_model" if pictures else "text_model", model)
-    body: Any = model.get_encoder() if model.config.is_encoder_decoder else half
+    body: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else half
     pooler = getattr(body, "pooler", None)
     if pooler is not None and any(True for _ in pooler.parameters()):
-        body.pooler = None
+        body.register_module("pooler", None)
     return body
 
 

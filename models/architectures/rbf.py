@@ -40,7 +40,7 @@ class RBF(Architecture):
 
     def forward(self, batch: Batch) -> Tensor:
         near_BF = torch.exp(-self.scale * torch.cdist(self.flat(batch), self.centres).square())
-        return near_BF * self.out_features**0.5
+        return near_BF.mul(self.out_features**0.5)
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
         """Find centres by k-means; the width is `width` times the mean distance of a row to its nearest centre."""

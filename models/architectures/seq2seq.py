@@ -182,8 +182,9 @@ class _Transformer(nn.Module):
         steps_BLD, real_BL = memory
         length = words_BLD.shape[1]
         later_LL = torch.ones(length, length, dtype=torch.bool, device=words_BLD.device).triu(1)
-        x_BLD = words_BLD + self.write_places[:length]
-        return self.writer(x_BLD, steps_BLD, tgt_mask=later_LL, memory_key_padding_mask=~real_BL)
+        x_BLD: Tensor = words_BLD + self.write_places[:length]
+        x_BLD = self.writer(x_BLD, steps_BLD, tgt_mask=later_LL, memory_key_padding_mask=~real_BL)
+        return x_BLD
 
 
 WRITERS: dict[str, Callable[..., _GRU | _Transformer]] = {"gru": _GRU, "transformer": _Transformer}

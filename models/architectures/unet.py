@@ -56,7 +56,7 @@ class UNet(Architecture):
             heights.append(x_BCHW)
         x_BCHW = self.dropout(heights.pop())
         if self.layout == "pooled":
-            return x_BCHW.mean((2, 3))
+            return torch.mean(x_BCHW, (2, 3))
         for narrow, layers in zip(self.narrow, self.up, strict=True):
             x_BCHW = layers(torch.cat([narrow(resize_like(x_BCHW, heights[-1])), heights.pop()], 1))
         return torch.cat([x_BCHW, image], 1)

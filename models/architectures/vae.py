@@ -73,7 +73,7 @@ class VAE(Architecture):
     def forward(self, batch: Batch) -> Tensor:
         if self.layout == "target":
             z_BZ = self.given.draw(batch, self.out_features)
-            return self._to_units(self._decoded(z_BZ, self.given(batch))).unflatten(1, self.shape)
+            return torch.unflatten(self._to_units(self._decoded(z_BZ, self.given(batch))), 1, self.shape)
         x_BD, none = self._row(batch)
         return self._code(x_BD, none)[0] if self.layout == "pooled" else self.minus_elbo(x_BD, none)
 
@@ -126,7 +126,8 @@ class VAE(Architecture):
         return mean_BZ, log_BZ.clamp(-8, 4)
 
     def _decoded(self, z_BZ: Tensor, c_BC: Tensor) -> Tensor:
-        return self.decoder(torch.cat([z_BZ, c_BC.expand(*z_BZ.shape[:-1], -1)], -1))
+        x: Tensor = self.decoder(torch.cat([z_BZ, c_BC.expand(*z_BZ.shape[:-1], -1)], -1))
+        return x
 
     def _to_units(self, decoded: Tensor) -> Tensor:
         return self.span.inverse_transform(decoded.sigmoid()) if self.bernoulli else decoded

@@ -67,7 +67,7 @@ class _Tower(nn.Module):
         rest = (0, -width % self.patch, 0, -height % self.patch)  # a patch at the rim may reach beyond the image
         x_BLD = self.take(functional.pad(x_BCHW, rest)).flatten(2).transpose(1, 2)
         x_BLD = torch.cat([self.token.expand(x_BLD.shape[0], -1, -1), x_BLD], 1) + self.place
-        return self.encoder(x_BLD).mean(1)
+        return torch.mean(self.encoder(x_BLD), 1)
 
 
 def _patch(side: int) -> int:

@@ -64,7 +64,7 @@ class NumericTask(Task):
         self.register_buffer("margin", torch.full(self.shape, math.nan))  # not a number: not yet known
 
     def forward(self, features: Tensor) -> Tensor:
-        y: Tensor = self.head(features)
+        y = self.head(features)
         if not len(self.levels):
             return y.view(-1, *self.shape)
         return y.view(-1, *self.shape, len(self.levels)).sort(-1).values  # quantiles never cross

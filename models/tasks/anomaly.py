@@ -113,7 +113,7 @@ class Anomaly(Task):
         known = known[normal] if normal.any() else known
         away, usual = (x_test - known.mean(0)).norm(dim=1), (known - known.mean(0)).norm(dim=1)
         limit = usual.quantile(1 - self.false_alarms)
-        return away if self.threshold.isinf() else away - limit + self.threshold
+        return torch.where(self.threshold.isinf(), away, away - limit + self.threshold)
 
     def pictures(self, rows: EvaluatedRows) -> Section:
         """Return a histogram of the scores with the threshold, alarms by class, and the most surprising rows."""

@@ -42,13 +42,12 @@ class Ranking(Task):
         self.drawn = sampled if len(self.items) > whole else 0
         if sampled < 1:
             raise ModelError(f"sampled is not valid (got {sampled})", place="task", fix="use at least 1")
-        self.head = nn.Linear(in_features, len(self.items))
+        self.head: nn.Linear = nn.Linear(in_features, len(self.items))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return scores (B, V); in training with too many items to score them all, the features for `loss`."""
-        if self.training and self.drawn:
-            return features
-        return self.head(features)
+        scores_BV: Tensor = features if self.training and self.drawn else self.head(features)
+        return scores_BV
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         if self.training and self.drawn:

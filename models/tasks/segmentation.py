@@ -39,7 +39,7 @@ class Segmentation(Task):
         self.head = nn.Conv2d(in_features, len(self.classes), 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        logits_BKHW: Tensor = self.head(features)
+        logits_BKHW = self.head(features)
         size = tuple(self.target.shape)
         if tuple(logits_BKHW.shape[2:]) == size:
             return logits_BKHW

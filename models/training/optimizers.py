@@ -49,7 +49,8 @@ def _build_optimizer(kind: str, config: TrainingConfig, groups: list[dict[str, A
         return torch.optim.RMSprop(groups, lr=rate, alpha=0.99, momentum=momentum)
     if kind == "muon":  # its steps are scaled so that AdamW's learning rate and decay suit it too
         return torch.optim.Muon(groups, lr=rate, momentum=0.95, adjust_lr_fn="match_rms_adamw")
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind](groups, lr=rate, fused=True)
+    adam = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
+    return adam(groups, lr=rate, fused=True)
 
 
 def muon_parameters(network: Network) -> set[Parameter]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from evergreen.core.files import publish_file
+from evergreen.data.arrow import to_numpy
 from evergreen.data.parquet import dictionary_columns
 from evergreen.data.prefetch import prefetch
 from evergreen.data.sources._files import File
@@ -53,7 +54,7 @@ class Part:
         """Return (rows,) bool: could not be read."""
         if "_fault" not in pq.read_schema(self.path).names:
             return np.zeros(self.rows, bool)
-        return self.read(["_fault"]).column("_fault").is_valid().to_numpy()
+        return to_numpy(self.read(["_fault"]).column("_fault").is_valid())
 
 
 def write_parts(

@@ -63,13 +63,13 @@ def positions_of(column: pa.Array) -> tuple[np.ndarray, bool]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from evergreen.data.arrow import decode_array, to_float64
+    from evergreen.data.arrow import decode_array, to_float64, to_numpy
 
     column = decode_array(column)
     if pa.types.is_temporal(column.type):
         kind = pa.timestamp("us", tz=column.type.tz) if pa.types.is_timestamp(column.type) else pa.timestamp("us")
         integers = column.cast(kind, safe=False).cast(pa.int64())
-        return pc.fill_null(integers.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False), True
+        return to_numpy(pc.fill_null(integers.cast(pa.float64()), float("nan"))), True
     values, faults = to_float64(column)
     if not pa.types.is_string(column.type) or len(faults) * 2 < len(column) - column.null_count:
         return values, False

@@ -122,7 +122,7 @@ class _BulkWork:
     def _count_rows(self) -> int:
         """Return how many rows are read and checked at once."""
         many = READ_ROWS if self.served.has_plain_columns else BATCH_ROWS
-        return max(1, min(many, self.served.limits["max_decoded_bytes"] // max(1, self.served.row_bytes)))
+        return int(max(1, min(many, self.served.limits["max_decoded_bytes"] // max(1, self.served.row_bytes))))
 
     def _answer(self, table: pa.Table, row_ids: Sequence[Any] | None, first_row: int, *, is_valid: bool) -> Answers:
         served, start = self.served, time.perf_counter()

@@ -46,7 +46,8 @@ def served_port(details: Mapping[str, Any]) -> int | None:
 
 def deployed_config(details: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of the endpoint's one deployment."""
-    return details["applications"][APPLICATION]["deployed_app_config"]["deployments"][0]
+    deployments: list[dict[str, Any]] = details["applications"][APPLICATION]["deployed_app_config"]["deployments"]
+    return deployments[0]
 
 
 def is_reachable(root: Path) -> bool:

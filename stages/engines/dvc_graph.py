@@ -106,6 +106,6 @@ def replace_entry(lock: str, name: str, entry: dict[str, Any]) -> str:
     """Return the text of a dvc.lock with the record of one stage replaced or added."""
     from dvc.utils.serialize import dumps_yaml
 
-    text = dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
+    text = str(dumps_yaml({"stages": {name: entry}})).partition("\n")[2]
     old = re.search(rf"^  {re.escape(name)}:\n((   .*)?\n)*", lock, re.MULTILINE)
     return lock[: old.start()] + text + lock[old.end() :] if old else lock + text

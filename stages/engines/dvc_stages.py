@@ -92,7 +92,8 @@ def _stages(repo: Repo, root: Path) -> Mapping[str, Stage]:
     """Return the stages by name, such as "train@digits"; dvc.yaml and dvc.lock are read once."""
     from dvc.dvcfile import load_file
 
-    return load_file(repo, graph_file(root, "dvc.yaml")).stages
+    stages: Mapping[str, Stage] = load_file(repo, graph_file(root, "dvc.yaml")).stages
+    return stages
 
 
 def check_graph(root: Path) -> None:

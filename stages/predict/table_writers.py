@@ -39,9 +39,7 @@ def _is_tensor(kind: pa.DataType) -> bool:
 
 def _to_text(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
     """Convert a column to text for CSV, lists and structures as JSON."""
-    if not nested:
-        return column.cast(pa.string()).to_pylist()
-    plain = column.combine_chunks()
+    plain = column.combine_chunks() if nested else column.cast(pa.string())
     tensors = (value.to_numpy().tolist() if value.is_valid else None for value in plain)
     values = tensors if _is_tensor(plain.type) else plain.to_pylist()
-    return [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+    return [json.dumps(value, ensure_ascii=False) if nested and value is not None else value for value in values]

@@ -26,7 +26,7 @@ from evergreen.core.marks import (
     Text,
 )
 from evergreen.data import kinds
-from evergreen.data.arrow import decode_array, stack_lists, to_strings
+from evergreen.data.arrow import decode_array, evenly_spaced_indices, stack_lists, to_numpy, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.prepare.times import read_times
@@ -128,23 +128,22 @@ def over_time(samples: Samples) -> list[Mark]:
 
 
 def _is_numeric(stored: pa.DataType) -> bool:
-    return pa.types.is_floating(stored) or (
-        pa.types.is_fixed_size_list(stored) and pa.types.is_floating(stored.value_type)
-    )
+    number = stored.value_type if pa.types.is_fixed_size_list(stored) else stored
+    return bool(pa.types.is_floating(number))
 
 
 def _years(column: pa.Array) -> Array:
     """Convert times, those written as text too, to years; numbers stay as they are."""
     column, _ = read_times(column)
     if not pa.types.is_temporal(column.type):
-        return column.to_numpy(zero_copy_only=False).astype(np.float64)
+        return to_numpy(column).astype(np.float64)
     micro = column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None))).cast(pa.int64())
-    return 1970 + micro.to_numpy(zero_copy_only=False) / YEAR
+    return np.asarray(1970 + to_numpy(micro) / YEAR)
 
 
 def _numbers(column: pa.Array) -> Array:
     if pa.types.is_floating(column.type):
-        return column.to_numpy(zero_copy_only=False)
+        return to_numpy(column)
     return stack_lists(column)[0].reshape(len(column), -1)[:, 0]
 
 
@@ -183,7 +182,7 @@ def _array(rows: pa.Table, name: str) -> pa.Array:
 
 def _spread(samples: Samples, spec: FeatureSpec) -> list[int]:
     if spec.target.shape or "values" not in spec.target.state:
-        return np.unique(np.linspace(0, len(samples.train) - 1, EXAMPLES).round().astype(int)).tolist()
+        return list(map(int, evenly_spaced_indices(len(samples.train), EXAMPLES)))
     counts: Counter[str] = Counter()
     order = []
     for row, name in enumerate(to_strings(decode_array(samples.train.column(samples.target))).to_pylist()):

@@ -84,7 +84,7 @@ def batched_proposals(search: Search, done: Finished, trials: int) -> Searcher:
             if self.again is None:
                 self.again = done.pending_repeats(search, trials)
             if not self.again:
-                return Searcher.FINISHED
+                return str(Searcher.FINISHED)
             number, repeat = self.again.pop(0)
             return {"number": number, "options": done.trials[number]["options"], "repeat": repeat}
 
@@ -109,7 +109,7 @@ def batch_stopper(search: Search, done: Finished) -> FIFOScheduler:
             goes_on = "repeat" in trial.config or is_promoted(
                 search, done.trials, trial.config["number"], result["training_iteration"], result
             )
-            return FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP
+            return str(FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP)
 
     return Stopper()
 

@@ -28,7 +28,7 @@ START_SECONDS = 60.0  # until workers can train, on a machine that has much else
 
 def scale(rows: int, effort: float) -> float:
     """Return by how much the plan for so many training rows is larger than that of a small table."""
-    return effort * min(MAX_GROWTH, max(1.0, (rows / ROWS) ** 0.5))
+    return effort * min(MAX_GROWTH, max(1.0, float((rows / ROWS) ** 0.5)))
 
 
 def cap_seconds(scale: float) -> float:
@@ -84,7 +84,7 @@ def promote(ranked: Sequence[Any], factor: int, direction: str, favourites: Coll
 
 def finals_work(contenders: Sequence[Any], total: float) -> float:
     """Return what of `total`, for the race and the finals together, the race left for the finals."""
-    return total - sum(one.goal * one.work.epoch / one.steps for one in contenders if one.work)
+    return float(total - sum(one.goal * one.work.epoch / one.steps for one in contenders if one.work))
 
 
 def finalists(ranked: Sequence[Any], wanted: int, total: float) -> list[Any]:

@@ -196,7 +196,7 @@ class Trial:
             rows = torch.randint(len(target), (n,), generator=draw)
             values.append(task.metrics(output[rows], target[rows])[name])
         spread = float(torch.tensor(values, dtype=torch.float64).std())
-        return spread * (n / len(target)) ** 0.5
+        return spread * float((n / len(target)) ** 0.5)
 
     def recent_gain(self) -> float | None:
         """Return what the best score gained since half of the epochs; None where there were fewer than two."""
@@ -229,4 +229,5 @@ class Trial:
 
 def first_metric(task: Any) -> tuple[str, str]:
     """Return the deciding metric of a task that is built, and "max" or "min"."""
-    return next(iter(task.METRICS.items()))
+    name, goal = next(iter(task.METRICS.items()))
+    return name, goal

@@ -59,7 +59,8 @@ class ShownRows:
 
     def values(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return the raw values of these rows, by column."""
-        return self._evidence.table.take(list(rows)).select(self._spec.columns).to_pylist()
+        chosen: list[dict[str, Any]] = self._evidence.table.take(list(rows)).select(self._spec.columns).to_pylist()
+        return chosen
 
     def times(self) -> list[Any]:
         """Return the time of each row, or its number where the rows have no time."""

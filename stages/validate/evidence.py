@@ -76,7 +76,7 @@ class Evidence:
         field = self.model.spec.target
         if field.shape == () and "values" in field.state:
             return kinds.kind_of(field).decode(field, self.candidate.target.numpy())
-        return self.table[field.columns[0]].to_pylist()
+        return list(self.table[field.columns[0]].to_pylist())
 
     @property
     def opponents(self) -> dict[str, Predictions]:

@@ -136,7 +136,7 @@ def _neighbors(
     x = x[y == task.normal]
     near = NearestNeighbors(n_neighbors=min(3, len(x) - 1)).fit(x)
     own, other = near.kneighbors()[0].mean(1), near.kneighbors(x_test)[0].mean(1)
-    return other - np.quantile(own, 1 - task.false_alarms) + float(task.threshold)
+    return np.asarray(other - np.quantile(own, 1 - task.false_alarms) + float(task.threshold))
 
 
 def _ridge(x: Any, y: np.ndarray[Any, Any], x_test: Any) -> Any:
@@ -148,7 +148,7 @@ def _ridge(x: Any, y: np.ndarray[Any, Any], x_test: Any) -> Any:
     return model.fit(x, y).predict(x_test).reshape(x_test.shape[0], *y.shape[1:])
 
 
-def _autoregression(spec: FeatureSpec, rows: Arrays, test: Arrays) -> Any:
+def _autoregression(spec: FeatureSpec, rows: Arrays, test: Arrays) -> tuple[str, np.ndarray[Any, Any]]:
     """Fit each step ahead by least squares to the last p values of all channels and to all other inputs.
 
     p, at most the window, is the one with the lowest AIC (Akaike 1974).

@@ -55,4 +55,4 @@ def fit_svm(
         np.geomspace(0.3, 10, 12).tolist(),
         key=lambda scale: float(torch.nn.functional.cross_entropy(scale * predicted, target)),
     )
-    return (scale * margins(network.compute_features(test).numpy())).log_softmax(1).numpy()
+    return torch.log_softmax(scale * margins(network.compute_features(test).numpy()), 1).numpy()

@@ -107,4 +107,4 @@ def more_rows(gap: PairedDifference, config: ValidateConfig) -> int:
     n_needed = rows_needed(difference, max(gap.deviation, min_deviation), confidence=config.confidence)
     more = max(1, n_needed - gap.rows)
     unit = 10 ** max(0, len(str(more)) - 2)
-    return math.ceil(more / unit) * unit
+    return int(math.ceil(more / unit) * unit)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.data.arrow import decode_array, joint_codes, to_strings
+from evergreen.data.arrow import decode_array, joint_codes, to_numpy, to_strings
 
 MAX_VALUES = 1000  # distinct values above which a profile does not hold them
 
@@ -59,7 +59,7 @@ def find_unusual(
         index for index, column in enumerate(columns) if column.null_count or pa.types.is_dictionary(column.type)
     ]
     for index in sorted({*np.flatnonzero(strange.any(axis=0)).tolist(), *lacking}):  # mostly there is none
-        blank = decode_array(columns[index]).is_null().to_numpy(zero_copy_only=False)
+        blank = to_numpy(decode_array(columns[index]).is_null())
         if blank.any() and not state["missing"][index]:
             yield index, f"missing and taken as {_stand_in(state, index)}", blank
         if (unseen := strange[:, index] & ~blank).any():
@@ -82,9 +82,9 @@ def limit_values(counts: Counter[str]) -> dict[str, int] | None:
 def frequency_ranks(one: pa.Array, two: pa.Array) -> np.ndarray:
     """Return (N + M, 1) for each value its place in the order of how common values are."""
     both = pa.concat_arrays([to_strings(one), to_strings(two)]).dictionary_encode()
-    codes = both.indices.fill_null(len(both.dictionary)).to_numpy(zero_copy_only=False)
+    codes = to_numpy(both.indices.fill_null(len(both.dictionary)))
     place = np.argsort(np.argsort(-np.bincount(codes), kind="stable"), kind="stable")
-    return place[codes].astype(np.float64)[:, None]
+    return np.asarray(place[codes], np.float64)[:, None]
 
 
 def most_changed_value(one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from evergreen.data.arrow import to_numpy
 from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate, best_matches
 from evergreen.data.kinds.sound.mel import resample
 
@@ -27,10 +28,7 @@ def find_duplicate_sounds(column: pa.Array, other: pa.Array) -> list[NearDuplica
 def _samples_and_loudness(column: pa.Array) -> tuple[list[Array], Array]:
     """Return each row's samples at RATE, and (N, 64) how its loudness runs."""
     samples, rates = column.field("samples"), column.field("rate").to_pylist()
-    sounds = [
-        resample(np.asarray(samples[row].values.to_numpy(zero_copy_only=False)), rate or 8000, RATE)
-        for row, rate in enumerate(rates)
-    ]
+    sounds = [resample(np.asarray(to_numpy(samples[row].values)), rate or 8000, RATE) for row, rate in enumerate(rates)]
     loudness = np.array([[abs(part).mean() if len(part) else 0 for part in np.array_split(s, 64)] for s in sounds])
     loudness = loudness - loudness.mean(axis=1, keepdims=True)
     return sounds, loudness / np.maximum(np.linalg.norm(loudness, axis=1, keepdims=True), 1e-12)
@@ -45,5 +43,5 @@ def _best_correlation(one: Array, two: Array) -> float:
 
 def sound_features(column: pa.Array) -> Array:
     """Return (N, 3) number of samples, loudness, and how often the wave crosses zero."""
-    rows = [np.asarray(row.values.to_numpy(zero_copy_only=False)) for row in column.field("samples")]
+    rows = [np.asarray(to_numpy(row.values)) for row in column.field("samples")]
     return np.array([[len(row), float(np.abs(row).mean()), float((row[1:] * row[:-1] < 0).mean())] for row in rows])

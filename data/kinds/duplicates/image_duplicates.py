@@ -73,7 +73,7 @@ def _correlation(one: Array, two: Array) -> Array:
     one, two = (side.reshape(len(side), math.prod(side.shape[1:])).astype(np.float32) for side in (one, two))
     one, two = (side - side.mean(axis=1, keepdims=True) for side in (one, two))
     size = np.sqrt((one * one).sum(1) * (two * two).sum(1))
-    return (one * two).sum(1) / np.where(size > 0, size, 1)
+    return np.asarray((one * two).sum(1) / np.where(size > 0, size, 1))
 
 
 def _shifted_correlation(one: Array, two: Array) -> Array:
@@ -85,4 +85,4 @@ def _shifted_correlation(one: Array, two: Array) -> Array:
         for a, b in cuts
         for c, d in cuts
     ]
-    return np.max(scores, axis=0)
+    return np.asarray(np.max(scores, axis=0))

@@ -25,7 +25,7 @@ def log_mel(samples: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
     size = 1 << (window - 1).bit_length()
     power = np.abs(np.fft.rfft(frames, size)) ** 2
     heard = power @ mel_filters(rate, size, bands).T  # (T, M)
-    return np.log(heard / max(float(heard.mean()), 1e-30) + FLOOR)
+    return np.asarray(np.log(heard / max(float(heard.mean()), 1e-30) + FLOOR))
 
 
 @cache
@@ -35,7 +35,7 @@ def mel_filters(rate: int, size: int, bands: int) -> np.ndarray:
     tones = np.fft.rfftfreq(size, 1 / rate)
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rise, fall = (tones - low) / (middle - low), (high - tones) / (high - middle)
-    weights = np.maximum(0, np.minimum(rise, fall))
+    weights: np.ndarray = np.maximum(0, np.minimum(rise, fall))
     empty = weights.sum(axis=1) == 0  # narrower than the distance of two tones
     weights[empty, np.abs(tones - middle).argmin(axis=1)[empty]] = 1
     return weights

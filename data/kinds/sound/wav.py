@@ -58,12 +58,12 @@ def _samples(data: bytes, tag: int, bits: int, channels: int) -> np.ndarray:
         values = wide.view("<i4")[:, 0].astype(np.float32) / 2**31
     else:
         raise DataError(f"its sample format is not supported (format {tag}, {bits} bits)", fix=FIX)
-    return values.reshape(-1, channels).mean(axis=1, dtype=np.float32)
+    return np.asarray(values.reshape(-1, channels).mean(axis=1, dtype=np.float32))
 
 
 def encode_wav(samples: np.ndarray, rate: int) -> bytes:
     """Return (N,) samples within −1…1 as a WAV file of 16 bits and one channel."""
-    data = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+    data: bytes = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
     form = struct.pack("<HHIIHH", PCM, 1, rate, 2 * rate, 2, 16)
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
     return b"RIFF" + struct.pack("<I", len(body)) + body

@@ -14,7 +14,7 @@ import pyarrow.acero as acero
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.arrow import RowErrors, decode_array, to_numpy
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds.moment import Moment
 from evergreen.data.kinds.number import Number
@@ -126,7 +126,7 @@ class Rules:
         if tests:
             columns = _computed(view, [made for _, _, made, _ in tests])
             for (name, reason, *_), column in zip(tests, columns, strict=True):
-                false = pc.fill_null(pc.invert(column), False).to_numpy(zero_copy_only=False)
+                false = to_numpy(pc.fill_null(pc.invert(column), False))
                 errors.append((name, dict.fromkeys(np.flatnonzero(false).tolist(), reason)))
         for name, hashes in self.repeated.items():
             rows = np.flatnonzero(
@@ -208,4 +208,4 @@ def _computed(view: pa.Table, made: Sequence[Expression]) -> list[pa.ChunkedArra
     source = acero.Declaration("table_source", acero.TableSourceNodeOptions(view))
     names = [str(number) for number in range(len(made))]
     project = acero.Declaration("project", acero.ProjectNodeOptions(list(made), names))
-    return acero.Declaration.from_sequence([source, project]).to_table(use_threads=False).columns
+    return list(acero.Declaration.from_sequence([source, project]).to_table(use_threads=False).columns)
