@@ -136,7 +136,7 @@ def render_page(document: Mapping[str, Any], url: str) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{document['info']['title']}: the endpoint</title>",
         f"<meta name=viewport content='width=device-width'><style>{STYLE}</style>",
         f"<h1>{document['info']['title']}</h1><p>{document['info']['description']} "
-        "<a href=/openapi.json>openapi.json</a> · <a href=/healthz>healthz</a></p>",
+        "<a href=/try>try one</a> · <a href=/openapi.json>openapi.json</a> · <a href=/healthz>healthz</a></p>",
     ]
     operations = [(path, *item) for path, methods in document["paths"].items() for item in methods.items()]
     for path, method, operation in sorted(operations, key=lambda one: one[1] != "post"):

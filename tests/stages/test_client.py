@@ -1,7 +1,10 @@
 """The Python client asks a real endpoint over HTTP: frames in and out, refusals in words, what fails for a while."""
 
 import asyncio
+import re
+import shutil
 import socket
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -112,3 +115,23 @@ def test_what_never_answers_is_told(busy, monkeypatch):
         with pytest.raises(EndpointError) as caught:
             client.predict("sizes", ROWS)
     assert caught.value.status == 503
+
+
+def in_browser(url, *options):
+    """What a headless Chromium shows once the page's script has run."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no Chromium is here")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", *options, url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "field"), [("sizes", "colour"), ("digits", "image"), ("photos", "image")])
+def test_a_person_tries_a_pipeline_in_the_browser(url, name, field):
+    shown = in_browser(f"{url}/try#{name}", "--dump-dom")
+    form, answer = shown.partition('<section id="answer"')[::2]
+    assert f"<label>{field}" in form
+    assert re.search(r"<small>v1\.0\.0, \d+ ms, request \w+", answer), answer[:500]
+    assert re.search(r"<p><b>\w+</b></p><div class=\"bar\">", answer), answer[:500]
+    assert (name != "photos") or '<img alt="" src="data:;base64,' in form
