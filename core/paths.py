@@ -42,6 +42,8 @@ class Paths:
     """The options that the search found."""
     candidate = _Place("models/store/NAME/candidate")
     """The model that was trained last."""
+    served = _Place("models/store/NAME/served")
+    """The candidate with a graph of ONNX, where it has one: what its version is served from."""
     evaluation = _Place("models/store/NAME/evaluation")
     """The evidence of the last validation: metrics, predictions, and what its page is drawn from."""
     report = _Place("models/store/NAME/report")

@@ -69,6 +69,8 @@ def _describe_mistake(name: str, error: UserError) -> dict[str, Any]:
 
 
 def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
+    from evergreen.stages.engines import versions
+
     paths = Paths(root, pipeline.name)
     metrics = read_metrics(paths) if paths.metrics.is_file() else None
     case = waits_for_person(pipeline, paths, metrics) if metrics else ""
@@ -92,6 +94,7 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
         "released": event.version if event else None,
         "since": event.date if event else None,
         "served": known["served"].get(pipeline.name),
+        "engine": versions.served_by(paths, event.version) if event else "",
         "last_run": {key: value for key, value in vars(last).items() if key != "lines"} if last else None,
         "next": _next_run(pipeline) if known["watching"] else None,
         "requests": read_findings(paths)["latest"],

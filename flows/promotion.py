@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow
 
 from evergreen.flows.serving import deploy_released
-from evergreen.flows.steps import locked_run
+from evergreen.flows.steps import locked_run, release_candidate
 from evergreen.stages.engines import decisions, versions
 
 
@@ -13,7 +13,7 @@ from evergreen.stages.engines import decisions, versions
 def approve(name: str, reason: str = "") -> dict[str, Any]:
     """Release and serve the candidate, whatever its verdict; the tag says who approved it and why."""
     with locked_run(name, trigger="approve") as run:
-        version = versions.release(run.paths, decisions.sign(run.paths.root, "Approved", reason), again=True)
+        version = release_candidate(run, decisions.sign(run.paths.root, "Approved", reason), again=True)
         return {"version": version, **deploy_released(run.paths.root, run.progress, name)}
 
 

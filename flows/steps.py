@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prefect import Task, tags, task
@@ -32,6 +33,7 @@ from evergreen.flows.run_events import recorded_run
 from evergreen.flows.run_log import Write
 from evergreen.flows.serving import deploy_released, served_versions
 from evergreen.stages import pipeline
+from evergreen.stages.deploy.export import choose_engine
 from evergreen.stages.engines import decisions, versions
 from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import STAGES, Pipeline, perform
@@ -142,6 +144,12 @@ def dvc_stage(name: str) -> Task[[Run], Any]:
 collect, preprocess, select, tune, train, validate, report = (dvc_stage(name) for name in STAGES)
 
 
+def release_candidate(run: Run, message: str, *, again: bool = False) -> str:
+    """Release the recorded candidate, whose engine is chosen before; return the version."""
+    choose = partial(choose_engine, run.pipeline.deploy, run.paths)
+    return versions.release(run.paths, message, again=again, choose_engine=choose)
+
+
 @prefect_step
 def release(run: Run) -> dict[str, Any] | None:
     """Put a candidate that proved better into production; leave another one a candidate."""
@@ -149,14 +157,16 @@ def release(run: Run) -> dict[str, Any] | None:
     metrics = read_metrics(run.paths)
     before = versions.released(run.paths.root).get(run.paths.name)
     if is_released_by_verdict(run.pipeline, run.paths, metrics) and not run.baseline_only:
-        versions.release(run.paths, metrics["why"])
+        release_candidate(run, metrics["why"])
     after = versions.released(run.paths.root).get(run.paths.name)  # a candidate rolled back by a person stays back
     waits = waits_for_person(run.pipeline, run.paths, metrics)
     request = f"; the candidate waits {ask_for_word(run.paths.name, waits)}" if waits else ""
     if rejected := decisions.rejection(run.paths):
         request = f"; the candidate was rejected by {rejected['who']}: {rejected['why']}"
     message = f"{before or 'nothing'} stays released{request}"  # why was said by validate, and is at the end
-    summary = message if after == before else f"{after} is released"
+    engine = versions.served_by(run.paths, after).partition(";")[0] if after else ""
+    said = f"{after} is released" + f", served by {engine}" * engine.startswith("onnx")
+    summary = message if after == before else said
     run.progress(stage="release", summary=summary, seconds=time.monotonic() - start)
     return {"summary": summary, "version": after}
 

@@ -132,6 +132,7 @@ class Task(nn.Module):
     NEEDS_ALL_OUTPUTS: ClassVar[bool] = False  # True: a row's facts compare it with all others
     HAS_PROBABILITIES: ClassVar[bool] = False  # True: `calibrate_probabilities` makes them hold
     CROSS_VALIDATES: ClassVar[bool] = False  # True: few rows are all learned from, and calibrated by folds
+    TOLERANCE: ClassVar[float] = 1e-4  # largest difference of outputs, which are logits or standardized, that is none
     SCORES_PAIRS: ClassVar[bool] = False  # `metric_inputs` are outputs and targets that any two rows could have
     BOOTSTRAP_METRICS: ClassVar[bool] = True  # False: metrics are too slow for a bootstrap
     APPLICATIONS: ClassVar[tuple[tuple[str, str, str], ...]] = ()  # (what people want, kinds of inputs, what to mind)

@@ -87,6 +87,7 @@ def _format_details(pipeline: dict[str, Any]) -> str:
         "decided": format_decision(pipeline["decision"]),
         "released": f"{pipeline['released']}, since {pipeline['since'][:16]}" if pipeline["released"] else "nothing",
         "served": pipeline["served"],
+        "engine": pipeline["engine"],
         "last run": f"{last['end']}, {last['started'][:16]}, {last['trigger']}" if last else "none",
         "next run": pipeline["next"],
         "requests": _format_requests(pipeline["requests"]),

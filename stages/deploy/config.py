@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -33,6 +33,8 @@ class DeployConfig(Section):
     """Number of processes that answer requests."""
     cpus: float = Field(0.0, ge=0, le=1024)
     """Cores that Ray reserves for each replica; 0 shares them with training on one machine."""
+    engine: Literal["auto", "torch", "onnx"] = "auto"
+    """What computes the network: ONNX where that was faster at release and answers alike (auto), or always this one."""
     max_batch_rows: int = Field(64, ge=1, le=1_000_000)
     """Largest number of rows in one batch."""
     batch_wait_ms: float = Field(0.0, ge=0, le=60_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -43,10 +44,14 @@ class LoadedVersion:
         from evergreen.data.kinds import kind_of
         from evergreen.data.unusual_values import UnusualValues
         from evergreen.stages.artifacts import load_model
+        from evergreen.stages.deploy.engines import load_network
 
         self.entry, self.limits = dict(entry), DeployConfig().model_dump() | entry["limits"]
         self.version: str = entry["version"]
-        self.model = load_model(Path(entry["path"]))
+        folder = Path(entry["path"])
+        model = load_model(folder)
+        self.engine, network = load_network(folder, model, self.limits["engine"])
+        self.model = dataclasses.replace(model, network=network)
         self.schema = self.model.spec.json_schema()
         self.row_bytes = sum(field.row_bytes for field in self.model.spec.inputs.values())  # as tensors
         self.has_plain_columns = all(kind_of(field).grouped for field in self.model.spec.inputs.values())
@@ -146,4 +151,5 @@ class LoadedVersion:
     def card(self) -> dict[str, Any]:
         """Describe the model to a person: architecture, scores, fields of a row."""
         shown = {key: self.model.card.get(key) for key in ("architecture", "task", "parameters", "scores")}
-        return {"version": self.version, **shown, "target": self.model.spec.target_name, "row": self.schema}
+        about = {"version": self.version, "engine": self.engine, **shown}
+        return {**about, "target": self.model.spec.target_name, "row": self.schema}

@@ -14,6 +14,7 @@ from evergreen.core.files import read_text
 from evergreen.core.paths import Paths
 from evergreen.stages.engines.candidates import find_out, stage_entry
 from evergreen.stages.engines.dvc_graph import graph_file
+from evergreen.stages.engines.dvc_served import served_file
 from evergreen.stages.engines.dvc_stages import open_repo, stage_target
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def push(paths: Paths) -> bool:
     with open_repo(paths.root) as repo:
         if not repo.config["core"].get("remote"):
             return False
-        repo.push(targets=[stage_target(paths.root, stage, paths.name) for stage in STAGES])
+        targets = [stage_target(paths.root, stage, paths.name) for stage in STAGES]
+        served = served_file(paths.name)
+        repo.push(targets=[*targets, *([served] if (paths.root / served).is_file() else [])])
     return True
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evergreen.core.errors import VersionError
@@ -12,9 +12,10 @@ from evergreen.core.processes import exclusive_lock
 from evergreen.stages.engines import git_commits, git_tags
 from evergreen.stages.engines.candidates import find_candidate, read_own_tags, recorded_candidates, stage_entry
 from evergreen.stages.engines.dvc_graph import add_to_params, graph_file, load_yaml
+from evergreen.stages.engines.dvc_served import read_served, served_file
 from evergreen.stages.engines.git_tags import Version
 
-SCORES = "Scores: "
+SCORES, ENGINE = "Scores: ", "Engine: "
 LOCK_SECONDS = 60.0  # a release takes one
 
 
@@ -57,10 +58,10 @@ def release_lock(paths: Paths) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def registered(paths: Paths, message: str) -> Iterator[tuple[git_tags.Tags, Version]]:
+def registered(paths: Paths, message: str, engine: str = "") -> Iterator[tuple[git_tags.Tags, Version]]:
     """Hold the release lock; yield the tags and the recorded candidate's version, registered if it was none.
 
-    Raises VersionError where no candidate is recorded.
+    `engine` is what `choose_engine` said of the candidate. Raises VersionError where no candidate is recorded.
     """
     place = graph_file(paths.root, "dvc.lock")
     lock = paths.root / place
@@ -71,19 +72,26 @@ def registered(paths: Paths, message: str) -> Iterator[tuple[git_tags.Tags, Vers
         raise VersionError(f"{paths.name} has no recorded candidate to release", place=place, fix=fix)
     with release_lock(paths):
         tags = read_tags(paths)
-        yield tags, find_version(paths, tags, candidate) or _register_version(paths, text, tags, message)
+        known = find_version(paths, tags, candidate)
+        words = [message, f"{ENGINE}{engine}" if engine else ""]
+        yield tags, known or _register_version(paths, text, tags, candidate, words)
 
 
-def _register_version(paths: Paths, lock: str, tags: git_tags.Tags, message: str) -> Version:
+def _register_version(
+    paths: Paths, lock: str, tags: git_tags.Tags, candidate: str, paragraphs: Sequence[str]
+) -> Version:
     version = tags.next_version
     title = f"{paths.name} {version}"
     texts = {graph_file(paths.root, "dvc.lock"): lock} | _own_params(paths.root)
+    if text := read_served(paths.root, paths.name, candidate)[0]:
+        texts[served_file(paths.name)] = text
     commit = git_commits.commit_texts(
-        paths.root, texts, "\n\n".join(filter(None, [f"Release {title}", message])) + "\n"
+        paths.root, texts, "\n\n".join(filter(None, [f"Release {title}", paragraphs[0]])) + "\n"
     )
     reached = _test_scores(paths)
-    body = [title, message, SCORES + json.dumps(reached, sort_keys=True) if reached else ""]
-    git_tags.create_tag(paths.root, f"{paths.name}@{version}", commit, "\n\n".join(filter(None, body)) + "\n")
+    body = [title, *paragraphs, SCORES + json.dumps(reached, sort_keys=True) if reached else ""]
+    message = "\n\n".join(filter(None, body)) + "\n"
+    git_tags.create_tag(paths.root, f"{paths.name}@{version}", commit, message)
     return Version(version, commit, "", message)
 
 

@@ -7,7 +7,7 @@ is a tag as well, so releases and rollbacks are history that nobody rewrites, an
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from evergreen.core import parts
@@ -20,6 +20,7 @@ from evergreen.stages.engines.dvc_cache import export_folder, folder_md5, push
 from evergreen.stages.engines.dvc_code import write_code_versions as write_code_versions
 from evergreen.stages.engines.dvc_graph import graph_file, unregister_pipeline
 from evergreen.stages.engines.dvc_graph import register_pipeline as register_pipeline
+from evergreen.stages.engines.dvc_served import read_served, record_served
 from evergreen.stages.engines.dvc_stages import check_graph as check_graph
 from evergreen.stages.engines.dvc_stages import commit as commit
 from evergreen.stages.engines.dvc_stages import is_up_to_date as is_up_to_date
@@ -27,8 +28,15 @@ from evergreen.stages.engines.dvc_stages import stale_reason as stale_reason
 from evergreen.stages.engines.dvc_stages import stale_reasons as stale_reasons
 from evergreen.stages.engines.dvc_state import prepare as prepare
 from evergreen.stages.engines.git_tags import Event, Version
+from evergreen.stages.engines.registration import (
+    ENGINE,
+    put_event,
+    read_tags,
+    recorded_candidate,
+    registered,
+    release_lock,
+)
 from evergreen.stages.engines.registration import candidate_version as candidate_version
-from evergreen.stages.engines.registration import put_event, read_tags, registered, release_lock
 from evergreen.stages.engines.registration import scores as scores
 
 
@@ -57,20 +65,36 @@ def versions(paths: Paths) -> list[Version]:
     return list(read_tags(paths).versions)
 
 
+def served_by(paths: Paths, version: str) -> str:
+    """Return which engine was chosen for a version at its release, and why; "" where nothing was to be chosen."""
+    tagged = read_tags(paths).find(version)
+    lines = tagged.message.splitlines() if tagged else []
+    return next((line.removeprefix(ENGINE) for line in lines if line.startswith(ENGINE)), "")
+
+
 def last_released(paths: Paths) -> str | None:
     """Return the version that went into production last; it may be out of it again."""
     newest = read_tags(paths).newest
     return newest.version if newest else None
 
 
-def release(paths: Paths, message: str = "", say: Callable[[str], None] = print_note, *, again: bool = False) -> str:
+def release(
+    paths: Paths,
+    message: str = "",
+    say: Callable[[str], None] = print_note,
+    *,
+    again: bool = False,
+    choose_engine: Callable[[], tuple[str, bool]] = lambda: ("", False),
+) -> str:
     """Commit dvc.lock, tag the candidate it records as a version, put that into production; return the version.
 
     A candidate that is a version already keeps it: it goes into production only if it never was there and nobody
     rejected it, so one that was rolled back stays back, except when a person asks for it `again`. `say` hears what a
-    person should know: files that git lacks, a remote that failed.
+    person should know: files that git lacks, a remote that failed. `choose_engine` is called for a candidate that is no
+    version yet: it returns words for the tag, and whether it wrote `served/`.
     """
-    with registered(paths, message) as (tags, known):
+    chosen = _record_engine(paths, choose_engine)
+    with registered(paths, message, chosen) as (tags, known):
         is_held_back = known.version in tags.production_history or tags.rejection(known.version) is not None
         if not is_held_back or (again and known.version != tags.production):
             put_event(paths, "production", known, message or f"release {known.version}")
@@ -80,6 +104,16 @@ def release(paths: Paths, message: str = "", say: Callable[[str], None] = print_
             say(f"{known.version} was {how}, so {tags.production or 'nothing'} stays in production; {back}")
     _say_notes(paths, say)
     return known.version
+
+
+def _record_engine(paths: Paths, choose_engine: Callable[[], tuple[str, bool]]) -> str:
+    candidate = recorded_candidate(paths)
+    if candidate is None or candidate_version(paths):
+        return ""
+    engine, has_served = choose_engine()
+    if has_served:
+        record_served(paths, candidate)
+    return engine
 
 
 def _say_notes(paths: Paths, say: Callable[[str], None]) -> None:
@@ -172,18 +206,27 @@ def checked_out_rows(paths: Paths, version: str) -> Iterator[Path]:
 def checkout(paths: Paths, version: str) -> Path:
     """Return the folder with a version's model, under .evergreen/released, from DVC's cache or else its remote.
 
-    Its bytes are those that the version's dvc.lock names: a copy that differs is fetched again.
+    Its bytes are those that the version's dvc.lock names, with the graph of ONNX where the version has one: a copy that
+    differs is fetched again.
     """
     tagged = find_version(paths, version)
     (wanted,), folder = recorded_candidates(paths.root, {paths.name: [tagged]}).values(), paths.released / version
     if wanted is None:
         problem = f"the commit {tagged.commit[:12]} of {paths.name} {version} has no record of a candidate"
         raise VersionError(problem, place="dvc.lock", fix="register the commit that trained it")
-    if folder.is_dir() and folder_md5(folder) == wanted:
+    _, served = read_served(paths.root, paths.name, wanted, tagged.commit)
+    if folder.is_dir() and folder_md5(folder) in filter(None, (served, wanted)):
         return folder
+    with suppress(VersionError):  # without the graph torch serves it
+        if served:
+            return _fetch(paths.root, served, folder)
+    try:
+        return _fetch(paths.root, wanted, folder)
+    except VersionError as error:
+        raise VersionError(f"cannot fetch {paths.name} {version}: {error.problem}", fix=error.fix) from None
+
+
+def _fetch(root: Path, oid: str, folder: Path) -> Path:
     with atomic_directory(folder) as new:
-        try:
-            export_folder(paths.root, wanted, new)
-        except VersionError as error:
-            raise VersionError(f"cannot fetch {paths.name} {version}: {error.problem}", fix=error.fix) from None
+        export_folder(root, oid, new)
     return folder

@@ -76,7 +76,7 @@ def test_what_was_compared_with_the_baseline_alone_is_neither_recorded_nor_relea
     monkeypatch.setattr(steps, "served_versions", lambda root: {"churn": "v1.0.0"})
     monkeypatch.setattr(steps, "deploy_released", lambda *_: {"url": "", "failures": {}})
     monkeypatch.setattr(versions, "commit", lambda paths, name: done.append(("commit", name)))
-    monkeypatch.setattr(versions, "release", lambda *_: done.append(("release",)))
+    monkeypatch.setattr(versions, "release", lambda *_, **more: done.append(("release",)))
     run = steps.Run(read("churn", root), Paths(root, "churn"), no_progress, baseline_only)
     for step in (steps.train, steps.validate, steps.report, steps.release, steps.deploy):
         step.fn(run)

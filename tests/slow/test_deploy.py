@@ -10,10 +10,14 @@ from collections import Counter
 
 import httpx
 import pytest
+import torch
 
 from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json, write_json
+from evergreen.stages.artifacts import CARD, load_model
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.deploy.engines import onnx
 from evergreen.stages.engines import haproxy
 
 JSON = {"content-type": "application/json"}
@@ -28,7 +32,17 @@ def released(clone, tmp_path_factory, random_model):
         folder = tmp_path_factory.mktemp(name)
         random_model(name, folder, seed, "mlp", size=16.0)  # large enough for loading it to take a while
         made.setdefault(name, []).append({"version": f"v{seed}.0.0", "path": str(folder)})
+    add_graph(folder)  # to sizes
     return made
+
+
+def add_graph(folder):
+    """Write the graph of ONNX beside the weights, as a release does."""
+    model, card = load_model(folder), read_json(folder / CARD)
+    rows = model.spec.encode(model.spec.parse_request([model.spec.json_schema()["example"]] * 5, ""), target=False)
+    onnx.export(model.network, {name: torch.from_numpy(values) for name, values in rows.items()}, folder / onnx.FILE)
+    engine = {"name": "onnx", "hash": onnx.hash_graph((folder / onnx.FILE).read_bytes())}
+    write_json(folder / CARD, {**card, "engine": engine}, sort=False)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +109,7 @@ def test_both_pipelines_answer_at_one_address(clone, endpoint):
         assert (response.status_code, answer["version"], len(answer["predictions"])) == (200, "v1.0.0", 3)
         assert answer["request_id"] == response.headers["x-request-id"] == f"mine-{name}"
         assert sum(answer["predictions"][0]["probabilities"].values()) == pytest.approx(1)
+        assert httpx.get(f"{endpoint['url']}/{name}").json()["engine"] == {"digits": "torch", "sizes": "onnx"}[name]
     assert deploy.status(clone)["pipelines"] == {"digits": "v1.0.0", "sizes": "v1.0.0"}
     assert httpx.get(f"{endpoint['url']}/healthz").json()["pipelines"]["digits"] == "v1.0.0"
 

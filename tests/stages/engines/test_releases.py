@@ -197,3 +197,40 @@ def test_a_remote_that_fails_is_said_and_the_release_stands(paths: Paths, tmp_pa
     assert versions.release(paths, say=notes.append) == "v1.0.0"
     assert "did not reach the remote" in notes[0]
     assert versions.released(paths.root) == {"alpha": "v1.0.0"}
+
+
+def test_a_version_is_served_from_its_candidate_with_a_graph_where_it_has_one(paths: Paths, tmp_path: Path) -> None:
+    root = paths.root
+    remote(paths, tmp_path / "remote")
+
+    def choose() -> tuple[str, bool]:
+        shutil.copytree(paths.candidate, paths.served)
+        (paths.served / "model.onnx").write_text("a graph")
+        return "onnx, 3.0 times as fast", True
+
+    versions.release(paths, "better", choose_engine=choose)
+    message = versions.versions(paths)[0].message
+    assert (versions.served_by(paths, "v1.0.0"), versions.scores(versions.versions(paths)[0])) == (
+        "onnx, 3.0 times as fast",
+        {"accuracy": 0.3},
+    )
+    assert "\n\nbetter\n\nEngine: onnx, 3.0 times as fast\n\nScores: " in message
+    assert set(sh(root, "git", "show", "--name-only", "--format=", "HEAD").split()) == {
+        "dvc.lock",
+        "pipelines/alpha.dvc",
+    }
+    assert dvc(root, "status", "pipelines/alpha.dvc").strip() == "Data and pipelines are up to date."
+    assert not sh(root, "git", "status", "--porcelain", "pipelines")
+    versions.release(paths, choose_engine=lambda: pytest.fail("it has one"))
+    train_again(paths, 4)
+    assert versions.release(paths, choose_engine=lambda: ("torch, ONNX is slower", False)) == "v1.1.0"
+    assert versions.served_by(paths, "v1.1.0") == "torch, ONNX is slower"
+    dvc(root, "gc", "--workspace", "--all-tags", "--cloud", "--force")
+    for place in (paths.released, root / ".dvc" / "cache" / "files"):
+        shutil.rmtree(place, ignore_errors=True)
+    with_graph, without = (versions.checkout(paths, version) for version in ("v1.0.0", "v1.1.0"))
+    assert (with_graph / "model.onnx").read_text() == "a graph"
+    assert (with_graph / "model.json").read_text() == "train alpha 3"
+    assert not (without / "model.onnx").exists()
+    (with_graph / "model.onnx").write_text("damaged")
+    assert (versions.checkout(paths, "v1.0.0") / "model.onnx").read_text() == "a graph"
