@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from evergreen.data.arrow import to_numpy
+
 MAX_WAITING = 1000  # files with labels of rows that no window holds yet
 Json = dict[str, Any]
 
@@ -46,7 +48,7 @@ class LateLabels:
         """Return the places of rows with a label, and the labels, which wait no longer; None where there is none."""
         if self.labels is None:
             return None
-        places = pc.index_in(_keys(table), self.keys).to_numpy(zero_copy_only=False)
+        places = to_numpy(pc.index_in(_keys(table), self.keys))
         rows = np.flatnonzero(~np.isnan(places.astype(np.float64)))
         found = places[rows].astype(np.int64)
         if new_only:

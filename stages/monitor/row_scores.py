@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import UserError
 from evergreen.data import kinds
+from evergreen.data.arrow import to_numpy
 
 if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
@@ -37,9 +38,9 @@ def score_rows(spec: FeatureSpec, predictions: pa.Array, truth: pa.Array) -> Arr
     except UserError:
         return None
     if metric == ACCURACY:
-        return pc.equal(*sides).fill_null(False).to_numpy(zero_copy_only=False).astype(np.float64)
-    predicted, actual = (side.cast(pa.float64()).to_numpy(zero_copy_only=False) for side in sides)
-    return np.nan_to_num((predicted - actual) ** 2)
+        return to_numpy(pc.equal(*sides).fill_null(False)).astype(np.float64)
+    predicted, actual = (to_numpy(side.cast(pa.float64())) for side in sides)
+    return np.asarray(np.nan_to_num((predicted - actual) ** 2))
 
 
 def loss_of(metric: str, mean: float) -> float:
@@ -56,7 +57,7 @@ def confidence(answered: Mapping[str, Array]) -> Array | None:
     words = [str(value).lower() if isinstance(value, bool) else str(value) for value in answered["prediction"].tolist()]
     places = {name[2:]: place for place, name in enumerate(names)}
     chosen = np.array([places.get(word, -1) for word in words])
-    return np.where(chosen < 0, p.max(axis=1), p[np.arange(len(p)), chosen])
+    return np.asarray(np.where(chosen < 0, p.max(axis=1), p[np.arange(len(p)), chosen]))
 
 
 def estimate_features(answered: Mapping[str, Array], encoded: Mapping[str, Array], metric: str) -> Array | None:

@@ -110,7 +110,7 @@ def hopefuls(ranked: Sequence[Any], work: float, direction: str) -> list[Any]:
 
     def may_win(one: Any) -> bool:
         is_affordable = MIN_FOLDS * one.fold_work <= work
-        return is_affordable and (one.may_reach(ranked[0], direction) or one.paired_gap(ranked[0]) <= MAX_GAP)
+        return bool(is_affordable and (one.may_reach(ranked[0], direction) or one.paired_gap(ranked[0]) <= MAX_GAP))
 
     return [one for one in ranked if one.is_baseline or may_win(one)]
 
@@ -118,8 +118,8 @@ def hopefuls(ranked: Sequence[Any], work: float, direction: str) -> list[Any]:
 def pays_folds(ranked: Sequence[Any], folds: int, work: float, direction: str) -> bool:
     """Tell whether `work` pays a fold of all who may win, and all folds of the best: no rung tells as much."""
     hopeful = hopefuls(ranked, work, direction)
-    core = _core(hopeful, folds, work)
-    return sum(one.fold_work for one in hopeful) + (folds - 1) * sum(one.fold_work for one in core) <= work
+    fold, more = (sum(one.fold_work for one in some) for some in (hopeful, _core(hopeful, folds, work)))
+    return bool(fold + (folds - 1) * more <= work)
 
 
 def affordable(ranked: Sequence[Any], rounds: int, work: float) -> list[Any]:
