@@ -32,7 +32,8 @@ def released(clone, tmp_path_factory, random_model):
         folder = tmp_path_factory.mktemp(name)
         random_model(name, folder, seed, "mlp", size=16.0)  # large enough for loading it to take a while
         made.setdefault(name, []).append({"version": f"v{seed}.0.0", "path": str(folder)})
-    add_graph(folder)  # to sizes
+    if onnx.is_installed():
+        add_graph(folder)  # to sizes
     return made
 
 
@@ -109,7 +110,8 @@ def test_both_pipelines_answer_at_one_address(clone, endpoint):
         assert (response.status_code, answer["version"], len(answer["predictions"])) == (200, "v1.0.0", 3)
         assert answer["request_id"] == response.headers["x-request-id"] == f"mine-{name}"
         assert sum(answer["predictions"][0]["probabilities"].values()) == pytest.approx(1)
-        assert httpx.get(f"{endpoint['url']}/{name}").json()["engine"] == {"digits": "torch", "sizes": "onnx"}[name]
+        engine = "onnx" if name == "sizes" and onnx.is_installed() else "torch"
+        assert httpx.get(f"{endpoint['url']}/{name}").json()["engine"] == engine
     assert deploy.status(clone)["pipelines"] == {"digits": "v1.0.0", "sizes": "v1.0.0"}
     assert httpx.get(f"{endpoint['url']}/healthz").json()["pipelines"]["digits"] == "v1.0.0"
 
