@@ -43,6 +43,8 @@ def _unfinished(findings: Json) -> str:
 def _verdict(latest: Json | None) -> tuple[str, str, str]:
     if latest is None:
         return "wait", "Nothing to say yet", "No window is full."
+    if latest["rule"]:
+        return "keep", "The labels contradict the estimate", latest["rule"]
     if not latest["moved"]:
         return "release", "Nothing moved", "The newest window looks like the rows that the model was made from."
     n = len(latest["moved"])

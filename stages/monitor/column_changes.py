@@ -57,7 +57,7 @@ def find_changes(
     for name, share in unusual.items():
         before = reference.unusual.get(name, 0.0)
         if share > before and name in rows.column_names:
-            p = _p_of_shares(before, share, len(reference.rows), n)
+            p = _p_of_shares(before, share, len(reference.answers), n)
             text = f"missing, or unlike all training rows, in {before:.1%} {SIDES[0]}, in {share:.1%} {SIDES[1]}"
             found.append((share - before, MATTERS_UNUSUAL, Change(name, share - before, p, False, text)))
     found = [(size, least or floor, change) for size, least, change in found]

@@ -17,6 +17,8 @@ from evergreen.stages.monitor.request_windows import Window
 from evergreen.stages.monitor.row_scores import GOALS, RMSE, estimate_features, loss_of, score_rows, to_arrays
 
 MAX_COLUMNS = 12  # whose distances a window keeps: those that moved farthest
+WIDTH = 1.96  # standard errors from an estimate to an end of its interval
+FAR = 4.0  # standard errors by which a true score must be worse than the estimate: one window in 30,000 by chance
 MIN_LABELS = 30  # of a window, from which its true score counts
 ASSUMES = (
     "The estimate supposes that what the model sees still means what it meant: without labels nobody can check that "
@@ -90,8 +92,25 @@ def summarise(window: Json, metric: str) -> Json:
     estimate, mean = window["estimate"], truth["sum"] / n if n >= MIN_LABELS else None
     summary["estimated"] = estimate and {name: _score(metric, estimate[name]) for name in ("mean", "low", "high")}
     summary["true"] = None if mean is None else _score(metric, mean)
+    summary["rule"] = find_rule_change(window, metric)
     losses = {"true": mean, "estimated": estimate and estimate["mean"]}
     return summary | {"loss": {side: None if m is None else loss_of(metric, m) for side, m in losses.items()}}
+
+
+def find_rule_change(window: Json, metric: str) -> str:
+    """Say that labels contradict the estimate, which supposes that the rule is the same; "" where they do not."""
+    truth, estimate, n = window["truth"], window["estimate"], window["truth"]["labels"]
+    if n < MIN_LABELS or not estimate:
+        return ""
+    mean, worse = truth["sum"] / n, 1 if metric == RMSE else -1
+    of_truth = (max(truth["squares"] / n - mean**2, 0.0) + 1 / n) / n if metric != RMSE else truth["squares"] / n**2
+    error = (of_truth + ((estimate["high"] - estimate["low"]) / (2 * WIDTH)) ** 2) ** 0.5
+    if worse * (mean - estimate["mean"]) <= FAR * error:
+        return ""
+    true, guessed = (f"{_score(metric, value):.3g}" for value in (mean, estimate["mean"]))
+    return (
+        f"{metric} is {true} by {n:,} labels where {guessed} was estimated: the rule may have changed (concept drift)"
+    )
 
 
 def _score(metric: str, mean: float) -> float:

@@ -40,7 +40,7 @@ class Reference:
     spec: FeatureSpec
     rows: pa.Table  # inputs
     answers: pa.Table  # to the last rows
-    unusual: dict[str, float]  # column → share of values that training rows do not have
+    unusual: dict[str, float]  # column → share of these rows' values that training rows do not have
     model: ScoreModel | None
 
     @property
@@ -107,11 +107,10 @@ def write_reference(folder: Path, stored: Path, ready: Path) -> None:
     tables = [_plain(hash_sample(ready, split, n_rows[split], columns)) for split in ROWS]
     answers = pa.table(model.answer(tables[-1]).columns)
     rows = pa.concat_tables(tables, promote_options="permissive").select(spec.columns)
-    encoded, unusual = _encode(spec, rows)
+    held_out, unusual = _encode(spec, tables[-1].select(spec.columns))
     fitted = None
     scores = score_rows(spec, answers.column("prediction").combine_chunks(), tables[-1].column(spec.target.columns[0]))
     if scores is not None:
-        held_out = {name: values[len(rows) - len(answers) :] for name, values in encoded.items()}
         features = estimate_features(to_arrays(answers), held_out, metric_of(spec))
         fitted = None if features is None else ScoreModel.fit(metric_of(spec), features, scores)
     with atomic_directory(folder) as new:
