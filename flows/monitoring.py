@@ -1,18 +1,73 @@
-"""Look at what the endpoint was asked and answered."""
+"""Look at what the endpoint was asked and answered, tell people what moved, and say whether that is worth a run."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from evergreen.core.durations import parse_duration
+from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
+from evergreen.flows.notifications import Event, forget
+from evergreen.flows.run_events import tell
+from evergreen.stages.operation import RetrainConfig
 from evergreen.stages.pipeline import Pipeline
 
+BEGUN = "begun.json"  # the run that the monitor began last, and why
+AGAIN = "1d"  # between two runs for one reason, where retrain.min_distance says nothing
+MAX_TOLD = 3  # columns in a message
+Json = dict[str, Any]
 
-def look(pipeline: Pipeline, paths: Paths, progress: Progress = no_progress) -> dict[str, Any]:
-    """Bring the findings about a pipeline's requests up to date; return them.
+
+def look(pipeline: Pipeline, paths: Paths, progress: Progress = no_progress) -> Json:
+    """Bring the findings about a pipeline's requests up to date, tell what is wrong once; return the findings.
 
     Raises:
         BusyError: another process does it.
     """
     from evergreen.stages.monitor import stage
 
-    return stage.run(pipeline.operation.monitor, paths, progress=progress)
+    findings = stage.run(pipeline.operation.monitor, paths, progress=progress)
+    alarms = find_alarms(pipeline.operation.retrain, findings["latest"])
+    if alarms:
+        key = f"{findings['latest']['version']}: {', '.join(alarms)}"
+        tell(
+            paths,
+            lambda: [Event(paths.name, "drift", f"{'. '.join(alarms.values())}. {paths.monitor / stage.PAGE}", key)],
+        )
+    else:
+        forget(paths.root, paths.name, "drift")
+    return findings
+
+
+def find_alarms(retrain: RetrainConfig, latest: Json | None) -> dict[str, str]:
+    """Return reason → what the newest window shows, in words: "drift", "loss"."""
+    if latest is None:
+        return {}
+    alarms, moved = {}, latest["moved"]
+    told = [*([latest["rule"]] if latest["rule"] else []), *moved[:MAX_TOLD]]
+    if told:
+        alarms["drift"] = "; ".join(told) + (f"; and {len(moved) - MAX_TOLD} more" if len(moved) > MAX_TOLD else "")
+    side = "true" if latest["loss"]["true"] is not None else "estimated"
+    if retrain.loss and (latest["loss"][side] or 0.0) > retrain.loss:
+        alarms["loss"] = f"the {side} loss is {latest['loss'][side]:.3g}, above the {retrain.loss:.3g} of retrain.loss"
+    return alarms
+
+
+def reason_to_run(retrain: RetrainConfig, paths: Paths, latest: Json | None) -> str:
+    """Return why the monitor should begin a run now, "drift" or "loss"; "" where it should not, or did already."""
+    alarms = find_alarms(retrain, latest)
+    reason = "loss" if "loss" in alarms else "drift" if "drift" in alarms and retrain.drift else ""
+    file = paths.monitor / BEGUN
+    if not reason or not file.is_file():
+        return reason
+    last = read_json(file, "version", "reason", "at")
+    if (last["version"], last["reason"]) != (latest and latest["version"], reason):
+        return reason
+    distance = timedelta(microseconds=parse_duration(retrain.min_distance or AGAIN))
+    return reason if datetime.now(UTC) - datetime.fromisoformat(last["at"]) >= distance else ""
+
+
+def remember_run(paths: Paths, version: str, reason: str) -> None:
+    """Remember that the monitor began a run, so that it begins no other one for the same reason soon."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(paths.monitor / BEGUN, {"format": 1, "version": version, "reason": reason, "at": at})

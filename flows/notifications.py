@@ -28,7 +28,13 @@ MAX_AGE_S = 3 * 86_400.0  # of an event that waits for a server that takes no me
 MAX_WAITING = 1000  # events that wait to be sent
 HOUR = 3600.0
 LOCK_SECONDS = 10.0
-TYPES = {"failed": "failure", "overdue": "failure", "waiting": "warning", "rolled back": "warning"}  # else success
+TYPES = {
+    "failed": "failure",
+    "overdue": "failure",
+    "waiting": "warning",
+    "rolled back": "warning",
+    "drift": "warning",
+}  # else success
 
 
 @dataclass(frozen=True)

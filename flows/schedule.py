@@ -5,7 +5,7 @@ import shlex
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def watch(show: Show) -> dict[str, str]:
         server.start()
         url = server.wait()
         for name, operation in operations.items():
-            show(f"{name}: {operation.schedule} ({operation.time_zone})")
+            looks = f"requests {operation.monitor.schedule}" if operation.monitor.schedule else ""
+            show(f"{name}: {', '.join(filter(None, [operation.schedule, looks]))} ({operation.time_zone})")
         show(f"runs: {url}; to log in there, paste the line that this prints: cat {shlex.quote(str(server.key_file))}")
         show("Prefect's own commands: evergreen prefect …; stop: Ctrl-C, or evergreen stop")
         processes.save_pid(pid_file(root), os.getpid())
@@ -55,7 +56,7 @@ def watch(show: Show) -> dict[str, str]:
             _serve(root, operations, show)
         finally:
             pid_file(root).unlink(missing_ok=True)
-    return {name: operation.schedule for name, operation in operations.items()}
+    return {name: operation.schedule or operation.monitor.schedule for name, operation in operations.items()}
 
 
 def read_operations(root: Path, show: Show) -> dict[str, Operation]:
@@ -70,7 +71,7 @@ def read_operations(root: Path, show: Show) -> dict[str, Operation]:
             show(f"{name}: not watched: {error}")
             tell(Paths(root, name), lambda name=name, why=str(error): [Event(name, "failed", why, why)])  # type: ignore[misc]
             continue
-        if operation.schedule:
+        if operation.schedule or operation.monitor.schedule:
             operations[name] = operation
     return operations
 
@@ -84,9 +85,10 @@ def _serve(root: Path, operations: Mapping[str, Operation], show: Show) -> None:
     seen = read_last_seen(root)
     deployments = []
     for name, operation in operations.items():
-        deployments.append(make_deployment(name, operation))
+        runs = make_deployment(name, operation)
+        deployments += [runs, *make_monitor_deployments(name, operation)]
         end_leftovers(Paths(root, name))
-        if n_due := catch_up(Paths(root, name), operation, deployments[-1], seen):
+        if n_due := catch_up(Paths(root, name), operation, runs, seen):
             show(f"{name}: {n_due} made up for, which was due while nothing watched")
     with in_background(lambda over: _tick(root, over)):
         serve(*deployments, print_starting_message=False)
@@ -107,10 +109,27 @@ def make_deployment(name: str, operation: Operation) -> Any:
     return lifecycle.to_deployment(
         name=name,
         parameters={"name": name, "trigger": "schedule"},
-        schedule=Cron(operation.schedule, timezone=operation.time_zone),
+        schedule=Cron(operation.schedule, timezone=operation.time_zone) if operation.schedule else None,
         tags=[name],
         concurrency_limit=in_turn if operation.catch_up == "all" else None,
     )
+
+
+def make_monitor_deployments(name: str, operation: Operation) -> list[Any]:
+    """Schedule the looks at the requests of one pipeline, where its YAML does; the next look makes up for all."""
+    from prefect.schedules import Cron
+
+    from evergreen.flows.scheduled_monitor import monitor
+
+    if not operation.monitor.schedule:
+        return []
+    cron = Cron(operation.monitor.schedule, timezone=operation.time_zone)
+    return [monitor.to_deployment(name=name, parameters={"name": name}, schedule=cron, tags=[monitor_tag(name)])]
+
+
+def monitor_tag(name: str) -> str:
+    """Return the tag of looks at a pipeline's requests, which hold no lock of its runs."""
+    return f"{name} requests"
 
 
 def end_leftovers(paths: Paths) -> None:
@@ -128,9 +147,10 @@ def end_leftovers(paths: Paths) -> None:
         pass  # it runs
     now = datetime.now(UTC).isoformat()
     fields = {"state": {"type": {"any_": ["SCHEDULED"]}}, "next_scheduled_start_time": {"before_": now}}
-    late = FlowRunFilter.model_validate({"tags": {"all_": [paths.name]}, **fields})
+    late = [{"tags": {"all_": [tag]}, **fields} for tag in (paths.name, monitor_tag(paths.name))]
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=late, limit=200):  # Prefect plans 100 ahead
+        runs = (client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(one), limit=200) for one in late)
+        for run in chain.from_iterable(runs):  # Prefect plans 100 ahead
             client.set_flow_run_state(run.id, Cancelled(message="it was due while nothing watched"), force=True)
 
 
@@ -150,7 +170,7 @@ def catch_up(paths: Paths, operation: Operation, deployment: Any, seen: datetime
 
 def count_missed(paths: Paths, operation: Operation, seen: datetime | None) -> int:
     """Count the runs that were due since something watched last, or since the newest run began; at most MAX_MISSED."""
-    if seen is None:
+    if seen is None or not operation.schedule:
         return 0
     newest = next(read_runs(paths), None)
     since = max(seen, datetime.fromisoformat(newest.started)) if newest else seen

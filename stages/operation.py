@@ -62,7 +62,7 @@ def _check_address(address: str) -> str:
 Duration = Annotated[str, Field(max_length=MAX_SHOWN), AfterValidator(_check_duration)]
 Address = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_check_address)]
 Cron = Annotated[str, AfterValidator(_check_cron), Field(json_schema_extra={"maxLength": MAX_SHOWN})]
-EventName = Literal["failed", "recovered", "waiting", "released", "rolled back", "overdue"]
+EventName = Literal["failed", "recovered", "waiting", "released", "rolled back", "overdue", "drift"]
 
 
 class NotifyConfig(Section):
@@ -71,7 +71,7 @@ class NotifyConfig(Section):
     to: Annotated[list[Address], *DIFFERENT, Field(min_length=1)]
     """Addresses as Apprise reads them: `mailtos://…`, `slack://…`, `jsons://…`; `${NAME}` is the environment's."""
     events: Annotated[list[EventName], *DIFFERENT, Field(min_length=1)] = list(get_args(EventName))
-    """What to tell; `overdue`: it has not succeeded for as long as `alarm_after` says."""
+    """What to tell; `overdue`: not succeeded for as long as `alarm_after` says; `drift`: what is asked moved."""
     repeat_after: Duration = "1d"
     """How long a failure of the same reason is not told again."""
     max_per_hour: int = Field(6, ge=1, le=1000)
@@ -91,6 +91,10 @@ class RetrainConfig(Section):
     """The same, as a share of the rows at the last training."""
     min_distance: Duration = ""
     """Time since the last training began: "7 days"."""
+    drift: bool = False
+    """Begin a run where the scheduled monitor finds that columns moved or that labels contradict the estimate."""
+    loss: float = Field(0, ge=0)
+    """Begin a run where the true loss, else the estimated one, is above this: the share of wrong answers, or RMSE."""
 
 
 class MonitorConfig(Section):

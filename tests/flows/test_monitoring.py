@@ -5,9 +5,12 @@ import json
 import pytest
 
 from evergreen.cli import main
+from evergreen.core.config import build
 from evergreen.core.files import write_json
+from evergreen.flows.monitoring import BEGUN, reason_to_run, remember_run
 from evergreen.stages.monitor.findings import summarise
 from evergreen.stages.monitor.stage import FILE, read_findings
+from evergreen.stages.operation import RetrainConfig
 
 
 def shown(capsys, *arguments: str) -> str:
@@ -63,3 +66,50 @@ def test_broken_findings_are_one_line(monitored, capsys):
     (monitored.monitor / FILE).write_text("{")
     assert main.main(["monitor", "churn"]) == 2
     assert "not JSON" in capsys.readouterr().err
+
+
+def test_what_moved_is_told_once_until_it_was_calm(monitored, hook, capsys):
+    (monitored.root / "notify.yaml").write_text(f"to: ['{hook.address}']\n")
+    for _ in range(2):
+        shown(capsys, "monitor", "churn")
+    assert hook.titles == ["Evergreen: churn drift"]
+    assert "age: median 20 before, 40 now" in hook.bodies[0]["message"]
+    assert hook.bodies[0]["type"] == "warning"
+    restless = read_findings(monitored)
+    calm = restless["windows"][0] | {"moved": [], "truth": {"labels": 0, "sum": 0.0, "squares": 0.0}}
+    write_json(monitored.monitor / FILE, restless | {"windows": [calm]}, sort=False)
+    shown(capsys, "monitor", "churn")
+    write_json(monitored.monitor / FILE, restless, sort=False)
+    shown(capsys, "monitor", "churn")
+    assert hook.titles == ["Evergreen: churn drift"] * 2
+
+
+def test_labels_that_contradict_the_estimate_are_told(monitored, capsys):
+    findings = read_findings(monitored)
+    findings["windows"][0] |= {"moved": [], "truth": {"labels": 40, "sum": 16.0, "squares": 16.0}}
+    write_json(monitored.monitor / FILE, findings, sort=False)
+    text = shown(capsys, "monitor", "churn")
+    assert "accuracy is 0.4 by 40 labels where 0.91 was estimated: the rule may have changed" in text
+    assert "another rule, accuracy" in shown(capsys, "status")
+
+
+def test_a_run_begins_once_for_a_reason(monitored):
+    latest = read_findings(monitored)["latest"]
+
+    def reason(version="v1.0.0", **retrain):
+        return reason_to_run(build(RetrainConfig, retrain, "retrain"), monitored, latest | {"version": version})
+
+    assert reason() == ""
+    assert reason(drift=True) == "drift"
+    assert reason(loss=0.3, drift=True) == "drift"
+    assert reason(loss=0.2, drift=True) == "loss"
+    assert reason(loss=0.2) == "loss"
+    remember_run(monitored, "v1.0.0", "drift")
+    assert reason(drift=True) == ""
+    assert reason(loss=0.2) == "loss"
+    assert reason("v1.1.0", drift=True) == "drift"
+    assert reason(drift=True, min_distance="0s") == "drift"
+    begun = json.loads((monitored.monitor / BEGUN).read_text()) | {"at": "2026-01-01T00:00:00+00:00"}
+    write_json(monitored.monitor / BEGUN, begun)
+    assert reason(drift=True) == "drift"
+    assert reason_to_run(RetrainConfig(drift=True), monitored, None) == ""

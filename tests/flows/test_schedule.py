@@ -73,6 +73,9 @@ def test_when_something_watched_last_is_on_the_disk(paths):
         "time_zone: Europe",
         "time_zone: ../x",
         "retrain: {min_new_rows: -1}",
+        "retrain: {loss: -1}",
+        "monitor: {schedule: daily}",
+        "monitor: {window: 3}",
         "retrain: {min_distance: 3 moons}",
     ],
 )
@@ -122,6 +125,25 @@ def test_a_person_and_changed_settings_train_at_once(collected):
     assert collected(1001, few, stale={"train": "params train.epochs changed"}) == ""
     both = {"preprocess": "input changed: data/store/churn/raw", "train": "params train.epochs changed"}
     assert collected(1001, few, stale=both) == ""
+
+
+def test_what_the_monitor_starts_trains_however_few_rows_are_new(collected):
+    assert collected(1001, {"min_new_rows": 100}, trigger="drift") == ""
+    assert "min_distance" in collected(1001, {"min_distance": "9 days"}, trigger="loss")
+    assert collected(1001, {}, trigger="drift", stale={}) == "there are no new rows, so nothing is trained"
+
+
+def test_looks_at_requests_have_a_schedule_of_their_own(paths, capsys):
+    paths.pipeline.write_text(YAML + 'time_zone: Europe/Berlin\nmonitor: {schedule: "*/15 * * * *"}\n')
+    operation = schedule.read_operations(paths.root, print)["churn"]
+    runs = schedule.make_deployment("churn", operation)
+    (looks,) = schedule.make_monitor_deployments("churn", operation)
+    assert runs.schedules == []
+    assert (looks.flow_name, looks.parameters) == ("monitor", {"name": "churn"})
+    assert (looks.schedules[0].schedule.cron, looks.schedules[0].schedule.timezone) == ("*/15 * * * *", "Europe/Berlin")
+    assert schedule.count_missed(paths, operation, datetime(2026, 1, 1, tzinfo=UTC)) == 0
+    paths.pipeline.write_text(YAML + "schedule: 0 4 * * *\n")
+    assert schedule.make_monitor_deployments("churn", schedule.read_operations(paths.root, print)["churn"]) == []
 
 
 def test_trainings_keep_their_distance(collected, paths):
