@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,9 @@ def add_truth(window: Json, reference: Reference, answered: pa.Table, labels: pa
     truth["squares"] += float((scores**2).sum())
 
 
-def summarise(window: Json, metric: str) -> Json:
-    """Return what people and programs are told of a window: what moved, the estimated and the true score and loss."""
+def summarise(windows: Sequence[Json], metric: str) -> Json:
+    """Return what people and programs are told of the newest window: what moved, the estimated and the true score."""
+    window, before = windows[-1], [one["truth"] for one in windows[:-1] if one["version"] == windows[-1]["version"]]
     truth, n = window["truth"], window["truth"]["labels"]
     summary: Json = {key: window[key] for key in ("version", "first", "last", "moved")}
     summary |= {"drift": max((one["distance"] for one in window["columns"]), default=None), "metric": metric}
@@ -92,25 +94,35 @@ def summarise(window: Json, metric: str) -> Json:
     estimate, mean = window["estimate"], truth["sum"] / n if n >= MIN_LABELS else None
     summary["estimated"] = estimate and {name: _score(metric, estimate[name]) for name in ("mean", "low", "high")}
     summary["true"] = None if mean is None else _score(metric, mean)
-    summary["rule"] = find_rule_change(window, metric)
+    summary["rule"] = find_rule_change(window, before, metric)
     losses = {"true": mean, "estimated": estimate and estimate["mean"]}
     return summary | {"loss": {side: None if m is None else loss_of(metric, m) for side, m in losses.items()}}
 
 
-def find_rule_change(window: Json, metric: str) -> str:
-    """Say that labels contradict the estimate, which supposes that the rule is the same; "" where they do not."""
-    truth, estimate, n = window["truth"], window["estimate"], window["truth"]["labels"]
-    if n < MIN_LABELS or not estimate:
+def find_rule_change(window: Json, before: Sequence[Json], metric: str) -> str:
+    """Say that labels contradict the estimate, which supposes the same rule, or those `before`; "" for neither."""
+    if window["truth"]["labels"] < MIN_LABELS:
         return ""
-    mean, worse = truth["sum"] / n, 1 if metric == RMSE else -1
-    of_truth = (max(truth["squares"] / n - mean**2, 0.0) + 1 / n) / n if metric != RMSE else truth["squares"] / n**2
-    error = (of_truth + ((estimate["high"] - estimate["low"]) / (2 * WIDTH)) ** 2) ** 0.5
-    if worse * (mean - estimate["mean"]) <= FAR * error:
-        return ""
-    true, guessed = (f"{_score(metric, value):.3g}" for value in (mean, estimate["mean"]))
-    return (
-        f"{metric} is {true} by {n:,} labels where {guessed} was estimated: the rule may have changed (concept drift)"
-    )
+    n, (mean, error) = window["truth"]["labels"], _mean(window["truth"])
+    past = {name: sum(truth[name] for truth in before) for name in window["truth"]}
+    others, estimate = [], window["estimate"]
+    if estimate:
+        others.append(("was estimated", estimate["mean"], (estimate["high"] - estimate["low"]) / (2 * WIDTH)))
+    if past["labels"] >= MIN_LABELS:
+        others.append((f"was it by {past['labels']:,} labels before", *_mean(past)))
+    for words, other, its_error in others:
+        worse = (mean - other) * (1 if metric == RMSE else -1)
+        if worse > FAR * (error**2 + its_error**2) ** 0.5:
+            true, known = (f"{_score(metric, value):.3g}" for value in (mean, other))
+            drift = "the rule may have changed (concept drift)"
+            return f"{metric} is {true} by {n:,} labels where {known} {words}: {drift}"
+    return ""
+
+
+def _mean(truth: Json) -> tuple[float, float]:
+    """Return the mean of row scores and its standard error, as if one row more had been otherwise."""
+    n, mean = truth["labels"], truth["sum"] / truth["labels"]
+    return mean, ((max(truth["squares"] / n - mean**2, 0.0) + max(truth["squares"], 1.0) / n**2) / n) ** 0.5
 
 
 def _score(metric: str, mean: float) -> float:

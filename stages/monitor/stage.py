@@ -124,7 +124,7 @@ class Monitor:
         there = {f"{day}/{stem}" for day, stems in list_files(self.paths.requests).items() for stem in stems}
         findings["position"] = {key: rows for key, rows in findings["position"].items() if key in there}
         if windows := findings["windows"]:
-            findings["latest"] = summarise(windows[-1], findings["versions"][windows[-1]["version"]]["metric"])
+            findings["latest"] = summarise(windows, findings["versions"][windows[-1]["version"]]["metric"])
         write_json(self.paths.monitor / FILE, findings, sort=False)
         self._next_save = time.monotonic() + SAVE_SECONDS
 

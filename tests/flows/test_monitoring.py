@@ -34,7 +34,7 @@ def monitored(paths):
         "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
     }
     window |= {"truth": {"labels": 40, "sum": 30.0, "squares": 30.0}}
-    findings = read_findings(paths) | {"windows": [window], "latest": summarise(window, "accuracy"), "window": 200}
+    findings = read_findings(paths) | {"windows": [window], "latest": summarise([window], "accuracy"), "window": 200}
     findings["versions"] = {"v1.0.0": {"metric": "accuracy", "problem": ""}}
     write_json(paths.monitor / FILE, findings, sort=False)
     return paths
