@@ -5,8 +5,6 @@ from typing import Any
 from evergreen.core.paths import Paths
 from evergreen.stages.trials import race_plan as plan
 
-MAX_COST = 0.01  # of the best one's mean row score, that a cheaper answer may be expected to cost
-
 
 def decide(contenders: list[Any], names: list[str], paths: Paths, left: float | None) -> dict[str, Any]:
     """Return the choice and its leaderboard; `left` are the seconds that are left of a plan that was cut off."""
@@ -48,7 +46,7 @@ def choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
     finalists = [contender for contender in raced if contender.final]
     finalists = finalists or [contender for contender in raced if contender.rung == furthest or contender.is_baseline]
     best = max(finalists, key=lambda contender: sign * contender.mean)
-    close = [one for one in finalists if one.paired_gap(best) <= 1 and one.expected_cost(best) <= MAX_COST]
+    close = [one for one in finalists if not one.is_clearly_worse(best)]
     chosen = min([best, *close], key=lambda one: (_rounded(one.work.answer), one.parameters, -sign * one.mean))
     others = [contender for contender in finalists if contender is not chosen] or [
         contender for contender in raced if contender is not chosen

@@ -85,7 +85,8 @@ def _race(
 ) -> tuple[list[Any], float | None, str]:
     """Return the contenders, the seconds that are left of a plan that was cut off, else None, and what to tell."""
     from evergreen.data.spec import FeatureSpec
-    from evergreen.models.registry import find_architecture, is_tried_first
+    from evergreen.models.base import ROW_KINDS
+    from evergreen.models.registry import find_architecture, find_task, is_tried_first
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines.shared_storage import share_folder
     from evergreen.stages.trials.contender import ContenderState
@@ -98,6 +99,7 @@ def _race(
     for name in names:
         code = learned_code_version("select", spec.to_json(), task, name)
         contenders.append(ContenderState(name, config.seed, find_architecture(name).IS_BASELINE, code))
+        contenders[-1].has_wild_rows = not find_task(task).HAS_PROBABILITIES
     scale = plan.scale(max_rows(spec)["train"], config.effort)
     deadline = started + (config.time_budget_s or plan.cap_seconds(scale))
     common = (share_folder(paths.root, paths.ready, "ready", paths.name, ledger.data), ledger.data, task)
@@ -108,7 +110,8 @@ def _race(
         direction = deciding_metric(paths.ready)[1]
         folds = default_folds(spec, paths.ready) if config.folds is None else config.folds
         folds = 0 if sampling_note(paths.ready) else folds  # they learn from all rows, or from none
-        race.planned = scale * (plan.RACE_WORK + (plan.FOLDS_WORK if folds else plan.FINALS_WORK))
+        is_table = all(field.kind in ROW_KINDS for field in spec.inputs.values())
+        race.planned = scale * (plan.RACE_WORK + (plan.FOLDS_WORK if folds and is_table else plan.FINALS_WORK))
         ranked = _halve(race, alive, config, scale * plan.RACE_WORK, direction, favourites, folds)
         if not race.is_cut:
             contenders = _run_finals(race, contenders, ranked, config, folds, direction, paths)
@@ -163,7 +166,6 @@ def _run_finals(
     hopeful = plan.hopefuls(ranked, work, direction) if folds else []
     count = plan.n_finals(plan.finalists(hopeful, folds, work), folds, work)
     if count < (1 if config.folds else plan.MIN_FOLDS):
-        work = min(work, race.planned * plan.SEEDS_SHARE) if folds else work
         finalists = plan.finalists(ranked, config.seeds, work)
         _run_seeds(race, finalists, plan.n_finals(finalists, config.seeds, work))
         return contenders

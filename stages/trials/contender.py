@@ -13,6 +13,7 @@ from evergreen.stages.trials.trial import Score
 MIN_EFFECTIVE_ROWS = 30.0  # that carry the variance of a mean, below which a few wild rows are it
 TRIMMED_SHARE = 0.02  # of the rows at either end, where tails are that heavy
 SPREAD = 0.03  # of the best one's mean, by which finalists truly differ: what was measured is drawn towards it
+MAX_COST = 0.01  # of the best one's mean row score, that a cheaper answer may be expected to cost
 DOUBLINGS = 2.0  # of its updates, over which a contender may gain as much as over the last one
 
 
@@ -22,6 +23,7 @@ class ContenderState:
     def __init__(self, name: str, seed: int, is_baseline: bool = False, code: str = "") -> None:
         self.name, self.seed, self.is_baseline, self.code = name, seed, is_baseline, code
         self.options: dict[str, Any] = {}  # where they are not its defaults
+        self.has_wild_rows = True  # False where a row's score is a log-loss: a rare large one is what is judged
         self.plan: FoldPlan | None = None  # of its folds, once there are any
         self.parameters = 0
         self.work: Work | None = None  # None where it cannot be built
@@ -123,7 +125,7 @@ class ContenderState:
         A few wild rows make the standard error of a mean meaningless, however clear all other rows are: Student's t is
         1 where one row is all of it. Where so few carry the variance, the trimmed mean and its standard error from the
         winsorised rows (Yuen 1974, "The Two-Sample Trimmed t for Unequal Population Variances") count if they are
-        surer and point to the same side.
+        surer and point to the same side. Not so of log-losses: being wrong and certain is rare, and nearly all of them.
         """
         mine, theirs = (np.mean(contender.rows, axis=0) for contender in (self, other))
         differences = np.sort(mine - theirs)
@@ -134,13 +136,17 @@ class ContenderState:
         centred = (differences - mean) ** 2
         cut = max(1, int(TRIMMED_SHARE * rows))
         is_heavy = float(centred.sum()) ** 2 < MIN_EFFECTIVE_ROWS * float((centred**2).sum())
-        if not is_heavy or rows <= 4 * cut:
+        if not (self.has_wild_rows and is_heavy) or rows <= 4 * cut:
             return gap
         trimmed = float(differences[cut:-cut].mean())
         winsorised = np.clip(differences, differences[cut], differences[-cut - 1])
         kept = rows - 2 * cut
         error = float(winsorised.var(ddof=1)) * (rows - 1) / (kept * (kept - 1))
         return max(gap, _in_standard_errors(trimmed, error)) if trimmed * mean > 0 else gap
+
+    def is_clearly_worse(self, other: Self) -> bool:
+        """Tell whether the same rows tell it from `other`, in whose place it would cost more than next to nothing."""
+        return self.paired_gap(other) > 1 or self.expected_cost(other) > MAX_COST
 
     def expected_cost(self, best: Self) -> float:
         """Return what choosing it in the place of `best` is expected to cost, as a fraction of its mean row score.

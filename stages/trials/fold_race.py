@@ -19,6 +19,8 @@ from evergreen.stages.trials.out_of_fold import FoldPlan
 from evergreen.stages.trials.race import Job, Race
 from evergreen.stages.trials.trial import split_config_and_options
 
+MIN_FOLDS = 3  # before anyone is judged: what is rare, such as a certain and wrong answer, is in no fold or in one
+
 
 def with_strengths(ranked: Sequence[ContenderState]) -> list[ContenderState]:
     """Return the contenders, and beside each those of other STRENGTHS of its penalty."""
@@ -71,17 +73,21 @@ def run(race: Race, ranked: Sequence[ContenderState], rounds: int, work: float, 
         for one in ranked:
             one.final = one in alive
         alive.sort(key=lambda one: one.rank(direction), reverse=True)
+        if number + 1 < MIN_FOLDS:
+            continue
         going_on = [one for one in alive if one.paired_gap(alive[0]) <= race_plan.MAX_GAP]
-        if not alive or (len(going_on) == 1 and number + 1 >= race_plan.MIN_FOLDS):
+        if len(going_on) <= 1:
             return
         alive = [one for one in alive if one in going_on or one.is_baseline]
 
 
 def best_of_each(raced: Sequence[ContenderState], direction: str) -> list[ContenderState]:
-    """Return of each architecture the contender whose strength did best."""
+    """Return of each architecture the contender whose strength did best: its own, unless another is clearly better."""
     best: dict[str, ContenderState] = {}
     for one in sorted(raced, key=lambda one: (one.final, one.folds, one.rank(direction)), reverse=True):
-        best.setdefault(one.name, one)
+        first = best.setdefault(one.name, one)
+        if first.options and not one.options and one.final and not one.is_clearly_worse(first):
+            best[one.name] = one
     anchors = {one.name for one in raced if one.is_baseline}
     for one in best.values():
         one.is_baseline = one.name in anchors

@@ -12,9 +12,9 @@ from typing import Any
 
 FINALISTS = 2  # besides the baseline; no rung leaves fewer
 MAX_GAP = 2.0  # standard errors behind the best of a race, beyond which there are no finals for a third one
+HOPELESS_GAP = 4.0  # the same for a race over folds: one that a rung, cut short, judges wrongly may still win there
 RACE_WORK, FINALS_WORK = 40.0, 60.0  # nominal seconds of one core, see models/work.py
-FOLDS_WORK = 150.0  # of finals over folds: rows are few, and train repeats none of it
-SEEDS_SHARE = FINALS_WORK / (RACE_WORK + FOLDS_WORK)  # of a plan for folds, for finals that have seeds all the same
+FOLDS_WORK = 150.0  # of finals over folds of a table: its networks are small, and train repeats none of it
 ROWS = 5_000  # training rows beyond which a plan grows, by the square root
 MAX_GROWTH = 4.0
 KEPT_SHARE = 0.5  # of the challengers in a rung, that go on at most: the best, then those that may still reach them
@@ -109,8 +109,9 @@ def hopefuls(ranked: Sequence[Any], work: float, direction: str) -> list[Any]:
     """Return the baseline, and who is neither shown to be worse than the best nor too much work for folds."""
 
     def may_win(one: Any) -> bool:
-        is_affordable = MIN_FOLDS * one.fold_work <= work
-        return bool(is_affordable and (one.may_reach(ranked[0], direction) or one.paired_gap(ranked[0]) <= MAX_GAP))
+        is_affordable = bool(MIN_FOLDS * one.fold_work <= work)
+        is_hopeless = not one.may_reach(ranked[0], direction) and one.paired_gap(ranked[0]) > HOPELESS_GAP
+        return is_affordable and not is_hopeless
 
     return [one for one in ranked if one.is_baseline or may_win(one)]
 

@@ -81,6 +81,15 @@ def test_a_few_wild_rows_do_not_make_a_clear_difference_a_tie():
     assert chosen == "linear"  # nothing but the wild row speaks against it
 
 
+def test_rare_certain_errors_are_what_a_log_loss_is_about():
+    one, other = ([[0.02] * 300, [0.005] * 300][place] for place in range(2))
+    one[:4], other[-3:] = [3.0] * 4, [3.5] * 3
+    linear, mlp = losses("linear", one), losses("mlp", other)
+    assert linear.paired_gap(mlp) > 2
+    linear.has_wild_rows = mlp.has_wild_rows = False
+    assert linear.paired_gap(mlp) < 1
+
+
 def test_rare_rows_that_matter_are_not_trimmed_away():
     rare = [0.9 if row % 20 == 0 else 0.02 for row in range(1000)]
     common = [2.5 if row % 20 == 0 else 0.01 for row in range(1000)]
