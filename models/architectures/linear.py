@@ -20,19 +20,12 @@ class Linear(Architecture):
     core (scikit-learn's logistic and ridge regression on the same rows: 0.978, 0.997, 0.437); digits 0.966 in 0.5 s.
     """
 
-    VERSION = 4
+    VERSION = 3
     ACCEPTS = frozenset({"*"})
     IS_BASELINE = True
     STRENGTHS = {"prior": [4.0, 16.0, 64.0]}
     SEARCH_SPACE = {"prior": (0.01, 100.0, "log")}
-    DEFAULTS = {
-        "optimizer": "adam",
-        "learning_rate": 0.05,
-        "weight_decay": 0.0,
-        "prior": 1.0,
-        "ema": 0.98,
-        "keep": "last",
-    }
+    DEFAULTS = {"optimizer": "adam", "learning_rate": 0.05, "weight_decay": 0.0, "prior": 1.0, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.select.selection import decide
 from evergreen.stages.trials import race_plan as plan
 
-VERSION = 7  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 8  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
