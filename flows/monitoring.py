@@ -1,9 +1,12 @@
 """Look at what the endpoint was asked and answered, tell people what moved, and say whether that is worth a run."""
 
+import re
+import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from evergreen.core.durations import parse_duration
+from evergreen.core.errors import UserError
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
@@ -14,6 +17,7 @@ from evergreen.stages.pipeline import Pipeline
 
 BEGUN = "begun.json"  # the run that the monitor began last, and why
 AGAIN = "1d"  # between two runs for one reason, where retrain.min_distance says nothing
+TIMEOUT_S = 5.0  # of the endpoint's figures
 MAX_TOLD = 3  # columns in a message
 Json = dict[str, Any]
 
@@ -26,7 +30,8 @@ def look(pipeline: Pipeline, paths: Paths, progress: Progress = no_progress) -> 
     """
     from evergreen.stages.monitor import stage
 
-    findings = stage.run(pipeline.operation.monitor, paths, progress=progress)
+    statuses = read_statuses(paths)
+    findings = stage.run(pipeline.operation.monitor, paths, statuses=statuses, progress=progress)
     alarms = find_alarms(pipeline.operation.retrain, findings["latest"])
     if alarms:
         key = f"{findings['latest']['version']}: {', '.join(alarms)}"
@@ -37,6 +42,33 @@ def look(pipeline: Pipeline, paths: Paths, progress: Progress = no_progress) -> 
     else:
         forget(paths.root, paths.name, "drift")
     return findings
+
+
+def read_statuses(paths: Paths) -> dict[str, float] | None:
+    """Return status → how many requests of a pipeline the endpoint ended so since it began; None while it is down."""
+    from evergreen.stages.deploy import api_keys
+    from evergreen.stages.deploy import stage as deploy
+
+    try:
+        endpoint = deploy.status(paths.root)
+        if endpoint is None:
+            return None
+        request = urllib.request.Request(f"{endpoint['url']}/metrics", headers=api_keys.owner_headers(paths.root))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=TIMEOUT_S) as answer:
+            return count_statuses(answer.read().decode(), paths.name)
+    except (OSError, ValueError, UserError):  # the endpoint is not there, or is just starting
+        return None
+
+
+def count_statuses(metrics: str, name: str) -> dict[str, float]:
+    """Return status → requests of a pipeline, of all its versions and replicas, from the text of /metrics."""
+    counts: dict[str, float] = {}
+    for labels, count in re.findall(r"^evergreen_requests_total\{(.*)\} (\S+)$", metrics, re.MULTILINE):
+        told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        if told.get("pipeline") == name:
+            counts[told["status"]] = counts.get(told["status"], 0.0) + float(count)
+    return counts
 
 
 def find_alarms(retrain: RetrainConfig, latest: Json | None) -> dict[str, str]:

@@ -32,7 +32,7 @@ def monitor(name: str) -> Any:
     if reason := reason_to_run(pipeline.operation.retrain, paths, latest):
         begin_run(name, reason)
         remember_run(paths, latest["version"], reason)
-    return Completed(message=f"{len(latest['moved'])} moved" + (f"; a run begins: {reason}" if reason else ""))
+    return Completed(message=f"{latest['n_moved']} moved" + (f"; a run begins: {reason}" if reason else ""))
 
 
 def begin_run(name: str, trigger: str) -> None:

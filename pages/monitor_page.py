@@ -1,13 +1,13 @@
 """Draw the page about what a released version is asked and answers: what moved, and how good the answers are."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from evergreen.core.marks import Chart, Items, Line, Mark, Section, StyledText, Table, Text
 from evergreen.pages.layout import render
-from evergreen.pages.wording import label, number_text
+from evergreen.pages.wording import label, number_text, percent
 
 Json = Mapping[str, Any]
 FOOTER = "Drawn from monitor.json beside it, which `evergreen monitor` brings up to date."
@@ -24,7 +24,7 @@ def page(name: str, findings: Json) -> str:
         f"{name}: what it is asked and answers",
         lead=StyledText([(f"{size}; ", ""), (_unfinished(findings), "soft")]),
         verdict=_verdict(latest),
-        cards=_cards(windows, latest),
+        cards=[*_cards(windows, latest), *_errors(findings)],
         sections=[
             Section("What moved", _moved(latest, findings)),
             Section("How far over time", _distances(windows)),
@@ -47,7 +47,7 @@ def _verdict(latest: Json | None) -> tuple[str, str, str]:
         return "keep", "The labels contradict the estimate", latest["rule"]
     if not latest["moved"]:
         return "release", "Nothing moved", "The newest window looks like the rows that the model was made from."
-    n = len(latest["moved"])
+    n = latest["n_moved"]
     return "keep", f"{n} column{'s' * (n > 1)} moved", latest["moved"][0]
 
 
@@ -67,6 +67,16 @@ def _cards(windows: Sequence[Json], latest: Json | None) -> list[tuple[str, str,
     return [*cards, ("latency, 95% below", f"{number_text(ms['p95'])} ms", [f"half below {number_text(ms['p50'])} ms"])]
 
 
+def _errors(findings: Json) -> list[tuple[str, str, list[str]]]:
+    """Return how the requests between the last two looks ended, where the endpoint told it."""
+    if "statuses" not in findings:
+        return []
+    newest = findings["statuses"]["newest"]
+    share = newest["failed"] / max(1, sum(newest.values()))
+    more = [f"{newest['answered']:,} answered", f"{newest['refused']:,} refused"]
+    return [("requests that failed", percent(share), [", ".join(more)])]
+
+
 def _moved(latest: Json | None, findings: Json) -> list[Mark]:
     problems = [Text(f"{version} is compared with nothing: {one['problem']}", note=True)
                 for version, one in findings["versions"].items() if one["problem"]]  # fmt: skip
@@ -84,7 +94,7 @@ def _distances(windows: Sequence[Json]) -> list[Mark]:
         values = [next((c["distance"] for c in window["columns"] if c["column"] == name), None) for window in windows]
         lines.append(Line(name, _points(at, values), style))
     dots = [(x, y) for x, y, window in zip(at, far, windows, strict=True) if window["moved"] and y is not None]
-    lines.append(Line("a window in which something moved", dots, "b", dots=True))
+    lines.append(Line("a window in which something moved", dots, "c", dots=True))
     return [Chart([line for line in lines if line.points], axis, "distance")]
 
 
@@ -111,18 +121,18 @@ def _scores(windows: Sequence[Json], latest: Json | None) -> list[Mark]:
 def _versions(windows: Sequence[Json]) -> list[Mark]:
     rows: dict[str, list[Any]] = {}
     for window in windows:
-        row = rows.setdefault(window["version"], [window["version"], 0, window["first"][:16], "", 0.0, 0.0, 0.0])
+        row = rows.setdefault(window["version"], [window["version"], 0, window["first"][:10], "", 0.0, 0.0, 0.0])
         row[1] += window["rows"]
-        row[3:] = [window["last"][:16], *window["latency_ms"].values()]
+        row[3:] = [window["last"][:10], *window["latency_ms"].values()]
     at, axis = _places(windows)
-    lines, counts = [], Counter[str]()
+    lines, counts = [], defaultdict[str, float](float)
     points: dict[str, list[tuple[float, float]]] = {}
     for x, window in zip(at, windows, strict=True):
-        counts[window["version"]] += window["rows"]
+        counts[window["version"]] += window["rows"] / 1000
         points.setdefault(window["version"], []).append((x, counts[window["version"]]))
     lines = [Line(name, some, STYLES[n % 3]) for n, (name, some) in enumerate(points.items())]
-    head = ["version", "rows", "first", "last", "half below, ms", "95% below, ms", "99% below, ms"]
-    return [Table(head, list(rows.values())), *([Chart(lines, axis, "rows answered")] if lines else [])]
+    head = ["version", "rows", "from", "until", "median, ms", "95%, ms", "99%, ms"]
+    return [Table(head, list(rows.values())), *([Chart(lines, axis, "thousand rows")] if lines else [])]
 
 
 def _places(windows: Sequence[Json]) -> tuple[list[float], str]:

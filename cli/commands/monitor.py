@@ -37,6 +37,9 @@ def describe_findings(findings: dict[str, Any]) -> list[str]:
 
     waiting = [f"{rows:,} rows of {version}" for version, rows in findings["unfinished"].items()]
     lines = [f"{', '.join(waiting)} wait for a window of {findings['window']:,}"] if waiting else []
+    if "statuses" in findings:
+        ends = [f"{count:,} {end}" for end, count in findings["statuses"]["newest"].items() if count]
+        lines.append(f"requests since the look before: {', '.join(ends) or 'none'}")
     latest = findings["latest"]
     if latest is None:
         return lines or ["no requests are logged yet; the endpoint logs them as it answers"]

@@ -68,7 +68,7 @@ def _format_requests(latest: dict[str, Any] | None) -> str:
 
     if latest is None:
         return ""
-    moved = f"{len(latest['moved'])} moved" if latest["moved"] else "another rule" if latest["rule"] else "like before"
+    moved = f"{latest['n_moved']} moved" if latest["moved"] else "another rule" if latest["rule"] else "like before"
     return ", ".join(filter(None, [moved, format_monitored(latest)]))
 
 

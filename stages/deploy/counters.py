@@ -6,6 +6,7 @@ where there are several, since whoever asks reaches only one of them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from bisect import bisect_left
@@ -31,6 +32,10 @@ FAMILIES = {  # name → (type, what it says)
     "evergreen_queue_rows": ("gauge", "Rows that wait for a batch."),
     "evergreen_body_bytes": ("gauge", "Bytes of bodies and answers under way, in memory and in files."),
     "evergreen_log_rows_total": ("counter", "Rows of the request log, written or dropped."),
+    "evergreen_drift": ("gauge", "Distance of the farthest column in the newest window of requests, 0 to 1."),
+    "evergreen_columns_moved": ("gauge", "Columns that moved in the newest window of requests."),
+    "evergreen_score_estimated": ("gauge", "Estimated score in the newest window of requests."),
+    "evergreen_score_true": ("gauge", "Score in the newest window of requests, by the labels that came."),
 }
 Sample = tuple[str, dict[str, str], float]  # name, labels, value
 
@@ -105,11 +110,10 @@ def render(endpoint: Endpoint) -> str:
     """Return the figures of all replicas in Prometheus' text format."""
     replicas: dict[str, Iterable[Any]] = {endpoint.replica: read_samples(endpoint)}
     for path in sorted(endpoint.home.glob("figures/*.json")) if endpoint.home else ():
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it has just gone
             if path.stem != endpoint.replica and time.time() - path.stat().st_mtime < MAX_AGE_SECONDS:
                 replicas[path.stem] = json.loads(path.read_bytes())["samples"]
-        except (OSError, ValueError, KeyError):  # it has just gone
-            continue
+    replicas["monitor"] = _monitored(endpoint)
     lines: dict[str, list[str]] = {family: [] for family in FAMILIES}
     for replica, samples in replicas.items():
         for name, labels, value in samples:
@@ -117,6 +121,14 @@ def render(endpoint: Endpoint) -> str:
             lines[family].append(f"{name}{{{_format({**labels, 'replica': replica})}}} {value:g}")
     heads = {family: f"# HELP {family} {text}\n# TYPE {family} {kind}" for family, (kind, text) in FAMILIES.items()}
     return "\n".join(line for family, some in lines.items() if some for line in (heads[family], *some)) + "\n"
+
+
+def _monitored(endpoint: Endpoint) -> Iterator[Sample]:
+    """Yield what the monitor found last about each pipeline that is served (stages/monitor)."""
+    folder = endpoint.home.parent / "monitor" if endpoint.home else None
+    for name in endpoint.served if folder else ():
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it was not monitored
+            yield from json.loads((folder / name / "figures.json").read_bytes())["samples"]  # type: ignore[operator]
 
 
 def _format(labels: Mapping[str, str]) -> str:

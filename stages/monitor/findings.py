@@ -89,6 +89,7 @@ def summarise(windows: Sequence[Json], metric: str) -> Json:
     window, before = windows[-1], [one["truth"] for one in windows[:-1] if one["version"] == windows[-1]["version"]]
     truth, n = window["truth"], window["truth"]["labels"]
     summary: Json = {key: window[key] for key in ("version", "first", "last", "moved")}
+    summary["n_moved"] = len({one["column"] for one in window["columns"] if one["matters"]})
     summary |= {"drift": max((one["distance"] for one in window["columns"]), default=None), "metric": metric}
     summary |= {"goal": GOALS.get(metric), "confidence": CONFIDENCE, "labels": n, "assumes": ASSUMES if metric else ""}
     estimate, mean = window["estimate"], truth["sum"] / n if n >= MIN_LABELS else None

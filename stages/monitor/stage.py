@@ -8,6 +8,7 @@ same. At most a window of each version, a batch of each open file and the new la
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import UserError
@@ -23,13 +24,23 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FILE, PAGE = "monitor.json", "report.html"
+FIGURES = "figures.json"  # for the endpoint's /metrics
 MAX_WINDOWS = 400  # that are kept
 SAVE_SECONDS = 2.0  # between two writes of the findings
 Json = dict[str, Any]
 
 
-def run(config: MonitorConfig, paths: Paths, *, progress: Progress = no_progress) -> Json:
-    """Bring the findings up to date, draw the page; return the findings of the newest window.
+def run(
+    config: MonitorConfig,
+    paths: Paths,
+    *,
+    statuses: Mapping[str, float] | None = None,
+    progress: Progress = no_progress,
+) -> Json:
+    """Bring the findings up to date, draw the page; return the findings.
+
+    `statuses` is status → how many requests of this pipeline the endpoint ended so since it began; None while it is
+    down.
 
     Raises:
         BusyError: another process does it.
@@ -39,6 +50,7 @@ def run(config: MonitorConfig, paths: Paths, *, progress: Progress = no_progress
         monitor = Monitor(config, paths, read_findings(paths))
         monitor.learn_truth()
         monitor.read_log(progress)
+        monitor.count_errors(statuses or {})
         monitor.save()
         draw(paths, monitor.findings)
     return monitor.findings
@@ -57,6 +69,19 @@ def draw(paths: Paths, findings: Json) -> None:
     from evergreen.pages import monitor_page
 
     write_text(paths.monitor / PAGE, monitor_page.page(paths.name, findings))
+
+
+def list_samples(name: str, latest: Json) -> list[tuple[str, dict[str, str], float]]:
+    """Return what Prometheus is told of the newest window: name, labels, value."""
+    labels = {"pipeline": name, "version": latest["version"]}
+    score, estimated = {**labels, "metric": latest["metric"]}, latest["estimated"] or {}
+    samples = [
+        ("evergreen_drift", labels, latest["drift"]),
+        ("evergreen_columns_moved", labels, latest["n_moved"]),
+        ("evergreen_score_estimated", score, estimated.get("mean")),
+        ("evergreen_score_true", score, latest["true"]),
+    ]
+    return [sample for sample in samples if sample[2] is not None]
 
 
 class Monitor:
@@ -115,6 +140,17 @@ class Monitor:
                 self.save()
         findings["unfinished"], findings["window"] = unfinished, self.config.window
 
+    def count_errors(self, statuses: Mapping[str, float]) -> None:
+        """Note how the requests since the last look ended; an endpoint that began anew counts from zero."""
+        before = self.findings.get("statuses", {}).get("total", {})
+        if not statuses or statuses == before:
+            return
+        began_anew = any(statuses.get(status, 0) < count for status, count in before.items())
+        new = {status: count - (0 if began_anew else before.get(status, 0)) for status, count in statuses.items()}
+        ends = {"answered": "2", "refused": "4", "failed": "5"}
+        newest = {end: int(sum(n for status, n in new.items() if status[0] == first)) for end, first in ends.items()}
+        self.findings["statuses"] = {"total": dict(statuses), "newest": newest}
+
     def save(self) -> None:
         """Write the findings; a position in files that are gone is forgotten."""
         from evergreen.stages.monitor.findings import summarise
@@ -126,6 +162,10 @@ class Monitor:
         if windows := findings["windows"]:
             findings["latest"] = summarise(windows, findings["versions"][windows[-1]["version"]]["metric"])
         write_json(self.paths.monitor / FILE, findings, sort=False)
+        if windows:
+            write_json(
+                self.paths.monitor / FIGURES, {"samples": list_samples(self.paths.name, findings["latest"])}, sort=False
+            )
         self._next_save = time.monotonic() + SAVE_SECONDS
 
     def _add_labels(self, window: Json, rows: Any, *, new_only: bool) -> None:

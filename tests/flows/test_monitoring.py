@@ -7,10 +7,10 @@ import pytest
 from evergreen.cli import main
 from evergreen.core.config import build
 from evergreen.core.files import write_json
-from evergreen.flows.monitoring import BEGUN, reason_to_run, remember_run
+from evergreen.flows.monitoring import BEGUN, count_statuses, reason_to_run, remember_run
 from evergreen.stages.monitor.findings import summarise
-from evergreen.stages.monitor.stage import FILE, read_findings
-from evergreen.stages.operation import RetrainConfig
+from evergreen.stages.monitor.stage import FILE, read_findings, run
+from evergreen.stages.operation import MonitorConfig, RetrainConfig
 
 
 def shown(capsys, *arguments: str) -> str:
@@ -113,3 +113,22 @@ def test_a_run_begins_once_for_a_reason(monitored):
     write_json(monitored.monitor / BEGUN, begun)
     assert reason(drift=True) == "drift"
     assert reason_to_run(RetrainConfig(drift=True), monitored, None) == ""
+
+
+def test_how_requests_ended_is_counted_between_looks(paths, capsys):
+    text = """# TYPE evergreen_requests_total counter
+evergreen_requests_total{pipeline="churn",version="v1.0.0",role="production",status="200",replica="a"} 90
+evergreen_requests_total{pipeline="churn",version="v1.1.0",role="production",status="200",replica="b"} 8
+evergreen_requests_total{pipeline="churn",version="v1.1.0",role="production",status="500",replica="b"} 2
+evergreen_requests_total{pipeline="prices",version="v1.0.0",role="production",status="500",replica="b"} 7
+"""
+    counts = count_statuses(text, "churn")
+    assert counts == {"200": 98, "500": 2}
+    for statuses, newest in (
+        (counts, {"answered": 98, "refused": 0, "failed": 2}),
+        ({"200": 198, "422": 5, "500": 2}, {"answered": 100, "refused": 5, "failed": 0}),
+        (None, {"answered": 100, "refused": 5, "failed": 0}),
+        ({"200": 7}, {"answered": 7, "refused": 0, "failed": 0}),  # it began anew
+    ):
+        assert run(MonitorConfig(), paths, statuses=statuses)["statuses"]["newest"] == newest
+    assert "requests since the look before: 7 answered" in shown(capsys, "monitor", "churn")

@@ -9,9 +9,11 @@ import time
 import httpx
 import pytest
 
+from evergreen.core.files import write_json
 from evergreen.stages.deploy import counters
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
+from evergreen.stages.monitor.stage import list_samples
 
 JSON = {"content-type": "application/json"}
 LINE = re.compile(r'([a-z_]+)\{(([a-z]+="[^"\\\n]*",?)*)\} ([0-9.e+]+|nan|inf)')
@@ -86,7 +88,8 @@ def test_requests_rows_and_seconds_are_counted_by_pipeline_version_and_status(st
     assert found["evergreen_queue_rows", of] == found["evergreen_body_bytes", ("memory",)] == 0
     assert found["evergreen_log_rows_total", ("dropped",)] == 0
     families = re.findall(r"^# TYPE (\S+) ", ask(endpoint, "GET", "/metrics").text, re.MULTILINE)
-    assert sorted(families) == sorted(counters.FAMILIES)
+    of_monitor = {"evergreen_drift", "evergreen_columns_moved", "evergreen_score_estimated", "evergreen_score_true"}
+    assert set(families) == counters.FAMILIES.keys() - of_monitor
 
 
 def test_one_replica_tells_the_figures_of_all(start):
@@ -147,3 +150,17 @@ def test_a_trace_goes_on_with_a_span_of_the_endpoint(start, given, passes):
     assert re.fullmatch(r"[0-9a-f]{16}", span)
     assert span != "cd" * 8
     assert "traceparent" not in ask(start(), "GET", "/livez").headers
+
+
+def test_what_the_monitor_found_is_told_too(start, tmp_path):
+    endpoint = start()
+    latest = {"version": "v1.0.0", "drift": 0.25, "n_moved": 2, "metric": "accuracy", "true": None}
+    samples = list_samples("sizes", latest | {"estimated": {"mean": 0.91}})
+    write_json(tmp_path / ".evergreen" / "monitor" / "sizes" / "figures.json", {"samples": samples}, sort=False)
+    found = figures(endpoint)
+    assert found["evergreen_drift", ("sizes", "v1.0.0")] == {"monitor": 0.25}
+    assert found["evergreen_columns_moved", ("sizes", "v1.0.0")] == {"monitor": 2}
+    assert found["evergreen_score_estimated", ("sizes", "v1.0.0", "accuracy")] == {"monitor": 0.91}
+    assert "evergreen_score_true" not in {name for name, _ in found}
+    (tmp_path / ".evergreen" / "monitor" / "sizes" / "figures.json").write_text("{")
+    assert "evergreen_drift" not in {name for name, _ in figures(endpoint)}
