@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ class Server:
         """Start the server unless it is up, and point this process's Prefect at it (before Prefect is imported).
 
         Raises:
-            PipelineError: the server has another key than the project, and another process needs it.
+            PipelineError: the server has another key than the project, and another process needs it; or the database
+                is damaged.
         """
         make_private(self.home.parent)
         make_private(self.home)
@@ -68,6 +69,7 @@ class Server:
                 self._end_outdated()
                 facts = None
             if facts is None:
+                self._check_database()
                 self._launch(fingerprint)
         os.environ.pop("PREFECT_API_KEY", None)  # of another server
         os.environ.update(self._settings() | {"PREFECT_API_URL": f"{self.url}/api", "PREFECT_API_AUTH_STRING": key})
@@ -80,6 +82,23 @@ class Server:
             problem = f"Prefect's server has another key than {self.key_file}, and {', '.join(busy)} needs it"
             raise PipelineError(problem, fix="wait until that has ended, or end all with: evergreen stop")
         self.stop()
+
+    def _check_database(self) -> None:
+        """Raise PipelineError for a damaged database: Prefect would end in a traceback, or fail at any later moment."""
+        import sqlite3
+
+        database = self.home / "prefect.db"
+        if not database.exists():
+            return
+        try:
+            with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+                [(finding,)] = connection.execute("PRAGMA quick_check(1)")
+        except sqlite3.DatabaseError as error:
+            finding = str(error)
+        if finding != "ok":
+            problem = f"Prefect's database is damaged ({' '.join(finding.split())})"
+            fix = "move it away: Prefect begins another one, without the record of earlier runs"
+            raise PipelineError(problem, place=str(database), fix=fix)
 
     def _launch(self, fingerprint: str) -> None:
         """Bind the port here and hand it over open: no other project can take it while the server starts."""

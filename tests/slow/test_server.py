@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -259,3 +262,25 @@ def test_old_runs_leave_its_record(root):
         services = api.get("/api/admin/settings").raise_for_status().json()["server"]["services"]
     assert services["db_vacuum"]["enabled"] is True
     assert services["db_vacuum"]["retention_period"] == "P90D"
+
+
+def test_a_spoiled_database_is_said_in_one_line_and_begun_anew_once_it_is_away(root, other):
+    """Junk, and a real one that is cut short: nothing starts, and `stop` works."""
+    for name in ("pipelines", ".evergreen/prefect"):
+        (other.root / name).mkdir(parents=True)
+    (other.root / "dvc.yaml").touch()
+    database = other.home / "prefect.db"
+    with closing(sqlite3.connect(Server(root).home / "prefect.db")) as live, closing(sqlite3.connect(database)) as copy:
+        live.backup(copy)
+    whole = database.read_bytes()
+    for spoiled in (b"no database" * 999, whole[:300], whole[: len(whole) // 2]):
+        database.write_bytes(spoiled)
+        done = evergreen(other.root, "prefect", "deployment", "ls")
+        assert done.returncode == 2, done.stderr
+        line = rf"evergreen: {re.escape(str(database))}: Prefect's database is damaged \(.+\); move it away: .+\n"
+        assert re.fullmatch(line, done.stderr), done.stderr
+        assert not other.file.exists()
+        assert evergreen(other.root, "stop").returncode == 0
+    database.rename(database.with_suffix(".old"))
+    other.start()
+    assert httpx.get(f"{other.wait()}/api/health").json() is True
