@@ -22,7 +22,7 @@ class SelectConfig(Section):
     folds: int | None = Field(None, ge=0, le=1000)
     """Folds of the training and validation rows over which finalists are scored instead of seeds; 0: seeds.
 
-    By default 5 up to 3,000 rows without an order of time, if at least 2 of them fit into the plan."""
+    By default 5 up to 3,000 rows, 10,000 of a table, in no order of time, if at least 2 of them fit into the plan."""
     architectures: Names = []
     """Names of those to compare; empty: every one that accepts the inputs."""
     rungs: list[Annotated[int, Field(ge=1, le=1_000_000)]] = Field([1, 3, 9, 27], min_length=1, max_length=100)

@@ -51,7 +51,7 @@ class TrainConfig(Section):
     train_on_validation: bool | None = None
     """Train on the validation rows as well, once all is chosen by them; intervals, by a run without them.
 
-    By default up to 3,000 rows without an order of time, intervals then by folds, if these are not too much work."""
+    By default up to 3,000 rows, 10,000 of a table, in no order of time, where folds for intervals are no great work."""
     class_balanced: bool = False
     """Show each class equally often, however many rows it has."""
     bucket_by_length: bool = False

@@ -17,6 +17,7 @@ from evergreen.data.prepare import splitters
 from evergreen.data.prepared import hash_sample
 from evergreen.data.row_ids import hash_to_unit_interval
 from evergreen.data.spec import FeatureSpec
+from evergreen.models.base import ROW_KINDS
 from evergreen.models.registry import find_task
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -24,6 +25,7 @@ Ids = np.ndarray[Any, Any]  # (N, 2) uint64
 Fold = tuple[int, int]  # which one, of how many
 SALT = 0x666F6C64  # so that a fold has nothing to do with the split
 FEW_ROWS = 3_000  # training and validation rows up to which folds are worth their work, where nothing else is said
+FEW_TABLE_ROWS = 10_000  # the same of a table, whose networks are small
 FOLDS = 5
 
 
@@ -46,7 +48,9 @@ def folds_note(ready: Path) -> str:
 
 
 def _would_fold(spec: FeatureSpec) -> bool:
-    return spec.rows["train"] + spec.rows["validation"] <= FEW_ROWS and find_task(spec.task).CROSS_VALIDATES
+    is_table = all(field.kind in ROW_KINDS for field in spec.inputs.values())
+    few = FEW_TABLE_ROWS if is_table else FEW_ROWS
+    return spec.rows["train"] + spec.rows["validation"] <= few and find_task(spec.task).CROSS_VALIDATES
 
 
 def _given_splits(spec: FeatureSpec, ready: Path) -> str:

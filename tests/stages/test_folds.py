@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -61,19 +62,21 @@ def test_folds_are_of_one_size_hold_each_class_alike_and_do_not_depend_on_the_or
 
 
 @pytest.mark.parametrize(
-    ("rows", "time", "task", "folds"),
+    ("rows", "kind", "time", "task", "folds"),
     [
-        (2000, None, "classification", 5),
-        (2001, None, "classification", 0),
-        (100, "day", "regression", 0),
-        (100, None, "anomaly", 0),
+        (2000, "image", None, "classification", 5),
+        (2001, "image", None, "classification", 0),
+        (9000, "number", None, "classification", 5),
+        (9001, "number", None, "classification", 0),
+        (100, "number", "day", "regression", 0),
+        (100, "number", None, "anomaly", 0),
     ],
 )
-def test_few_rows_in_no_order_of_time_get_folds(rows, time, task, folds, tmp_path):
+def test_few_rows_in_no_order_of_time_get_folds(rows, kind, time, task, folds, tmp_path):
     sizes = {"train": rows, "validation": 1000}
     for split, size in sizes.items():
         write(pa.table({"_id": row_ids.to_arrow(ids([f"{split} {row}" for row in range(size)]))}), tmp_path / split)
-    spec = FeatureSpec(task, {}, None, "y", time, {**sizes, "test": 9000})
+    spec = FeatureSpec(task, {"x": SimpleNamespace(kind=kind)}, None, "y", time, {**sizes, "test": 9000})
     assert default_folds(spec, tmp_path) == folds
 
 
