@@ -12,6 +12,7 @@ PLACES = {  # pattern in the project → what it is, and what makes it smaller
     "models/store/*": ("the last candidate and its reports", ""),
     ".evergreen/released": ("released models, as they are served", "it is made anew from DVC where it is missing"),
     ".evergreen/requests/*": ("request log", "deploy: {log: {days: …, max_bytes: …, sample: …}}"),
+    ".evergreen/monitor": ("findings about requests, and what they are compared with", ""),
     ".evergreen/trials": ("ledgers of races and searches", ""),
     ".evergreen/history": ("records of runs; the newest 500 of a pipeline stay", ""),
     ".evergreen/prefect": ("Prefect's record; runs of the last 90 days stay", ""),

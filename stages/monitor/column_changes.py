@@ -127,6 +127,7 @@ def _compare(
     far = max(distribution_distance(column[:m], column[m:]) for column in features.T)
     p = min(1.0, 2 * features.shape[1] * p_value(far, n, m))  # of values, and of missing ones
     text = kind.describe_drift(sides[0], sides[1], SIDES) if kind else _medians(features, m)
+    text = text or f"its values are {far:.2f} of 1 apart"
     missing = [side.null_count / len(side) for side in sides]
     if abs(missing[0] - missing[1]) >= MATTERS_UNUSUAL:
         text = f"missing in {missing[0]:.0%} {SIDES[0]}, in {missing[1]:.0%} {SIDES[1]}"

@@ -165,6 +165,17 @@ def test_bytes_come_back_from_the_cache(paths: Paths) -> None:
         versions.checkout(paths, "v3.0.0")
 
 
+def test_the_rows_that_a_version_was_made_from_come_back(paths: Paths) -> None:
+    versions.release(paths)
+    shutil.rmtree(paths.ready)
+    with versions.checked_out_rows(paths, "v1.0.0") as folder:
+        names = sorted(path.name for path in folder.rglob("*") if path.is_file())
+        assert names
+    assert not folder.exists()
+    with pytest.raises(VersionError, match=r"no version v3\.0\.0"), versions.checked_out_rows(paths, "v3.0.0"):
+        pass
+
+
 def test_bytes_come_back_from_the_remote(paths: Paths, tmp_path: Path) -> None:
     remote(paths, tmp_path / "remote")
     versions.release(paths)
