@@ -92,6 +92,20 @@ class Chart(Mark):
     rule: float | None = None
 
 
+class ParallelLines(Mark):
+    """A line for each thing across one axis per name: values from 0 to 1 of each axis, whose ends are named.
+
+    The `best` lines, by number, are set off.
+    """
+
+    names: Sequence[str]
+    lines: Sequence[Sequence[float | None]]
+    low: Sequence[str]
+    high: Sequence[str]
+    best: Sequence[int] = ()
+    title: str = ""
+
+
 class Dot(Mark):
     """One row of a dot plot: a value, perhaps with an interval."""
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from evergreen.core.marks import Section, StyledText
-from evergreen.pages.charts import graph_drawing, histograms, overlays, svg
+from evergreen.pages.charts import graph_drawing, histograms, overlays, parallel, svg
 from evergreen.pages.version import TEMPLATES
 from evergreen.pages.wording import number_text
 
@@ -17,6 +17,7 @@ DRAWINGS = {
     "Chart": svg.chart,
     "DotPlot": svg.dot_plot,
     "Sparkline": svg.sparkline,
+    "ParallelLines": parallel.parallel,
     "Histogram": histograms.histogram,
     "Bars": histograms.bars,
     "Graph": graph_drawing.graph,

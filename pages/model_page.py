@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evergreen.core.marks import Chart, Dot, DotPlot, Fold, Line, Link, Mark, Section, StyledText, Table, Text, Values
+from evergreen.core.marks import Chart, Dot, DotPlot, Line, Link, Mark, Section, StyledText, Table, Text, Values
 from evergreen.pages.layout import render
+from evergreen.pages.search_section import draw_search
 from evergreen.pages.wording import format_gap, label, number_text, plain
 
 Json = Mapping[str, Any]
@@ -41,7 +42,7 @@ def page(name: str, *, metrics: Json, evidence: Json, card: Json, choice: Json, 
             Section("Slices", [_slices(metrics)]),
             *evidence["sections"],
             Section("Why this architecture", _architecture(card, choice)),
-            Section("How its options were chosen", _options(search)),
+            Section("How its options were chosen", draw_search(search)),
             Section("Learning curves", _learning(card, next(iter(evidence["metrics"])))),
             Section("The data", list(_data(data, evidence["rows"], name))),
             Section("The model", [_model(card)]),
@@ -161,32 +162,6 @@ def _architecture(card: Json, choice: Json) -> list[Mark]:
         )
         marks.append(Text(text))
     return marks
-
-
-def _options(search: Json) -> list[Mark]:
-    """Draw the search over the architecture's options."""
-    trials = search.get("trials", [])
-    if not trials:
-        return [Text(search.get("why", "No search is recorded: the architecture's own defaults were used."))]
-    metric = label(search["metric"])
-    points = [(float(trial["number"]), float(trial["score"])) for trial in trials if trial.get("score") is not None]
-    names = sorted({name for trial in trials for name in trial["options"]})
-    rows = [
-        [
-            str(trial["number"]),
-            number_text(trial.get("score")),
-            *(plain(trial["options"].get(name)) for name in names),
-            trial.get("epochs"),
-            trial.get("state", ""),
-        ]
-        for trial in trials
-    ]
-    return [
-        Text(search.get("why", "")),
-        Text(f"Chosen: {plain(search['options'])}." if search.get("options") else "Chosen: the defaults."),
-        Chart([Line("", points, dots=True)], "trial", f"validation {metric}"),
-        Fold(f"All {len(trials)} trials", [Table(["trial", metric, *map(label, names), "epochs", "state"], rows)]),
-    ]
 
 
 def _learning(card: Json, decider: str) -> list[Mark]:

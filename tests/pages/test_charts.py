@@ -72,6 +72,7 @@ EXAMPLES = [
     marks.Histogram([[0.5, 0.5], [0.0, 1.0]], EVIL, "b", EVIL),
     marks.Bars({EVIL: [0.5, 0.25, 0.0]}, EVIL),
     marks.SideLegend([EVIL, "b"]),
+    marks.ParallelLines([EVIL, "b"], [[0.0, 1.0], [None, 0.5]], [EVIL, "0"], ["1", EVIL], [0], EVIL),
     marks.Sparkline([1.0, 2.0, 2.0], [3.0], [2.5]),
     marks.Graph(2, [(0, 1)], True, EVIL),
     marks.Image(PNG, EVIL),
