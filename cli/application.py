@@ -28,7 +28,7 @@ PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command l
 COMMANDS = (
     *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "report", "monitor", "predict", "features"),
     *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "du", "stop"),
-    *("trials", "rerun"),
+    *("trials", "rerun", "preflight"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )
 USAGE_ERROR = 2  # exit status

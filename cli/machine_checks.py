@@ -5,23 +5,13 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from evergreen.core.diagnosis import Finding
 from evergreen.core.paths import IMPORT_ROOT
 
 GIB = 2**30
 REQUIRED_PYTHON = (3, 11)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's: the state of one thing, and how to mend it."""
-
-    what: str
-    state: str  # ok | warn | fail
-    text: str
-    fix: str = ""
 
 
 def check_python() -> Iterator[Finding]:

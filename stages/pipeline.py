@@ -65,6 +65,7 @@ CONFIGS: dict[str, type[Section]] = {
 SECTIONS = tuple(CONFIGS)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # it is part of tags, files and addresses
 STAGES = (*SECTIONS[:-1], "report")  # the DVC graph, in order; deploy serves releases, so it is not part of the graph
+COSTLY = ("select", "tune", "train")  # stages before which a cluster's machines are inspected
 RESERVED = {"dvc", "params"}  # files that lie in pipelines/ where a person has a dvc.yaml of their own
 
 
@@ -152,6 +153,10 @@ def perform(
     """
     from evergreen.stages.engines.dvc_code import write_code_versions
 
+    if stage in COSTLY:
+        from evergreen.stages.engines.preflight.inspection import refuse_unfit
+
+        refuse_unfit(pipeline, paths)
     start = time.monotonic()
     own = []
 

@@ -34,7 +34,8 @@ OTHER_MEANINGS = {
     "data/quality/leakage.py": {"text"},  # a field of summary.json
     "pages/data_page.py": {"text"},
     "stages/preprocess/stage.py": {"text"},
-    "pages/model_page.py": {"number", "seed", "text"},  # fields of metrics.json
+    "pages/model_page.py": {"seed", "text"},  # fields of metrics.json
+    "pages/search_section.py": {"number"},  # of a trial
     "stages/tune/": {"number", "seed"},  # of a trial
     "evergreen/estimators.py": {"seed"},  # of random numbers
     "stages/train/stage.py": {"seed"},

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from evergreen.cli.machine_checks import Finding, check_gpu, check_packages, check_ports, check_python, check_resources
+from evergreen.cli.machine_checks import check_gpu, check_packages, check_ports, check_python, check_resources
 from evergreen.cli.output import CommandResult
+from evergreen.core.diagnosis import Finding, format_findings
 from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths, find_root
@@ -38,13 +39,8 @@ def doctor() -> CommandResult:
             except (UserError, OSError) as error:
                 findings.append(Finding(check.__name__.removeprefix("check_"), "fail", str(error), "mend that first"))
     failed = any(finding.state == "fail" for finding in findings)
-    lines = [
-        f"{finding.state:<5}{finding.what:<12}{finding.text}"
-        + (f"; {finding.fix}" if finding.fix and finding.state != "ok" else "")
-        for finding in findings
-    ]
     value = {"ok": not failed, "findings": [asdict(finding) for finding in findings]}
-    return CommandResult(value, "\n".join(lines), int(failed))
+    return CommandResult(value, format_findings(findings), int(failed))
 
 
 def check_git(folder: Path) -> Iterator[Finding]:

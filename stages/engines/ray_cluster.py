@@ -29,6 +29,7 @@ from evergreen.core.processes import (
     remove_record,
 )
 from evergreen.stages.engines import cluster_file, ray_node, ray_watch
+from evergreen.stages.engines.preflight.reach import list_machines
 
 START_SECONDS = 180.0  # 4 on two idle cores; a start that fails ends long before
 ATTEMPTS = 2  # to start Ray and to connect to it
@@ -71,7 +72,8 @@ def access(root: Path) -> dict[str, str]:
 def connect(root: Path) -> None:
     """Connect this process to the clone's Ray, and start that where it is not up. A second call does nothing.
 
-    Raises OutageError where Ray does not start, or dies at once, twice.
+    Raises OutageError where Ray does not start, or dies at once, twice, and where no cluster answers; PipelineError
+    where the cluster does not know this machine or its token.
     """
     root = root.resolve()
     real = cluster_file.read(root)
@@ -153,6 +155,8 @@ def _join(address: str, **options: Any) -> None:
     if address.startswith(ray_node.LOOPBACK):  # else Ray looks for its services at this machine's outer address
         ray_constants.ENABLE_RAY_CLUSTER = False
         ray_worker.print_to_stdstream = lambda *_, **__: None  # the end of a log that nobody asked for
+    elif not address.startswith("ray://"):
+        list_machines(address)  # where Ray would wait for minutes, or abort
     quietly = {"configure_logging": True, "logging_level": logging.ERROR, "log_to_driver": False}
     ray.init(address=address, **quietly, **options)
     if threading.current_thread() is threading.main_thread():

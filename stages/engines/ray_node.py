@@ -45,7 +45,7 @@ def lead(root: Path) -> None:
         dashboard_agent_listen_port=0,
         min_worker_port=0,
         max_worker_port=0,
-        num_cpus=max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2),
+        num_cpus=count_cpus(),
         object_store_memory=OBJECT_STORE,
         temp_dir=str(own),
         no_monitor=True,  # it scales clouds
@@ -62,6 +62,11 @@ def lead(root: Path) -> None:
     while not node.dead_processes() and _is_recorded(root):  # without its record nobody would end it
         time.sleep(POLL_SECONDS)
     end_session(record)  # half a Ray answers nobody and keeps all that asks waiting
+
+
+def count_cpus() -> int:
+    """Return the cores that this clone's Ray takes for its own; at least 2."""
+    return max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2)
 
 
 def _is_recorded(root: Path) -> bool:

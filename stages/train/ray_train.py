@@ -8,7 +8,7 @@ import json
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress
+from evergreen.stages.engines.placement import worker_resources
 from evergreen.stages.train.plan import RunPlan
 from evergreen.stages.train.worker import MISTAKE, train_worker
 
@@ -41,7 +42,8 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
 
     with ray_watch.raise_outage(paths.root):
         resources = ray_watch.ask(ray.cluster_resources)
-    cuda = config.device == "cuda" or (config.device == "auto" and resources.get("GPU", 0) >= 1)
+    each = worker_resources(config.workers, config.device, resources)
+    cuda = "GPU" in each
     folder = Path(plan.folder)
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / "ray"
@@ -53,7 +55,7 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
         scaling_config=ScalingConfig(
             num_workers=config.workers,
             use_gpu=cuda,
-            resources_per_worker=_resources_per_worker(config, cuda, resources),
+            resources_per_worker=each,
         ),
         run_config=RunConfig(
             name=uuid.uuid4().hex,  # under a used name Ray would restore what it stored
@@ -66,12 +68,6 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
     with reported, reraise_user_error(folder / MISTAKE), ray_watch.raise_outage(paths.root):
         trainer.fit()
     shutil.rmtree(store, ignore_errors=True)
-
-
-def _resources_per_worker(config: TrainConfig, cuda: bool, resources: Mapping[str, float]) -> dict[str, float]:
-    """Return a core for each worker, or an even share where there are fewer cores than workers."""
-    share = min(1.0, resources.get("CPU", 1.0) / config.workers)
-    return {"CPU": share, "GPU": 1} if cuda else {"CPU": share}
 
 
 @contextlib.contextmanager

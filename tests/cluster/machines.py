@@ -17,6 +17,15 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 PORT = 6379
 START_SECONDS = 180
+EVERGREEN = [sys.executable, "-m", "evergreen.cli.main"]
+PIPELINE = """
+task: classification
+collect: {uri: "sklearn:wine"}
+preprocess: {target: cultivar}
+select: {architectures: [linear, mlp], effort: 0.3}
+tune: {effort: 1, trials: 4}
+train: {epochs: 6, workers: 2}
+"""
 TOOLS = ("ip", "nsenter", "unshare")
 
 
@@ -51,8 +60,11 @@ class Machines:
         """Return where Ray is."""
         return f"{self.network}.1:{PORT}"
 
-    def add(self, number: int, *, n_cpus: int = 1) -> None:
-        """Start a machine, and Ray on it."""
+    def add(self, number: int, *, n_cpus: int = 1, shares: bool = True, packages: str = "") -> None:
+        """Start a machine, and Ray on it; one that does not share has an empty folder in the place of storage.
+
+        `packages` is a folder of Python packages that its Ray sees first.
+        """
         name, cable, own = f"egn{self.mark}{number}", f"egc{self.mark}{number}", self.base / f"m{number}"
         (own / "mounted").mkdir(parents=True, exist_ok=True)
         _sh(f"ip netns add {name} && ip link add {cable} type veth peer name eth0 netns {name}")
@@ -60,7 +72,7 @@ class Machines:
         _sh(f"ip -n {name} addr add {self.network}.{number}/24 dev eth0")
         _sh(f"ip -n {name} link set eth0 up && ip -n {name} link set lo up")
         (own / "hosts").write_text(f"127.0.0.1 localhost\n{self.network}.{number} m{number}\n")
-        (own / "init").write_text(self._init(number, own, n_cpus))
+        (own / "init").write_text(self._init(number, own, n_cpus, shares, packages))
         inside = ["unshare", "-m", "-u", "-i", "-p", "-f", "--kill-child", "--mount-proc", "bash", str(own / "init")]
         with (own / "log").open("wb") as log:
             self.processes[number] = process = subprocess.Popen(
@@ -74,7 +86,7 @@ class Machines:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         self.firsts[number] = int(children[0])
 
-    def _init(self, number: int, own: Path, n_cpus: int) -> str:
+    def _init(self, number: int, own: Path, n_cpus: int, shares: bool, packages: str) -> str:
         """Return what a machine does when it starts."""
         tmp = own / "mounted" / "tmp"
         shown = (self.base, REPOSITORY, Path(sys.prefix), *([self.project] if number == 1 else ()))
@@ -95,6 +107,8 @@ class Machines:
             f"mount -t tmpfs none {own}/mounted && mkdir {own}/mounted/home {tmp}",
             *binds,
             f"mount --rbind {tmp} /tmp",
+            "true" if shares else f"mount -t tmpfs none {self.shared}",
+            f"export PYTHONPATH={packages}" if packages else "true",
             f"export {self._environment(own)}",
             "cd $HOME",
             ray,
@@ -153,6 +167,12 @@ class Machines:
             assert self.processes[number].poll() is None, log
             assert time.monotonic() < deadline, log
             time.sleep(0.1)
+
+
+def run_stage(root: Path, name: str) -> None:
+    """Run a stage of the project `small` on this machine."""
+    done = subprocess.run([*EVERGREEN, "stage", name, "small"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def _sh(command: str) -> None:

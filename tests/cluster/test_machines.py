@@ -2,27 +2,15 @@
 
 import shutil
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
-from tests.cluster.machines import Machines, lacking
+from tests.cluster.machines import EVERGREEN, Machines, lacking, run_stage
 
 pytestmark = pytest.mark.skipif(bool(why := lacking()), reason=f"several machines on one: {why}")
-
-EVERGREEN = [sys.executable, "-m", "evergreen.cli.main"]
-PIPELINE = """
-task: classification
-collect: {uri: "sklearn:wine"}
-preprocess: {target: cultivar}
-select: {architectures: [linear, mlp], effort: 0.3}
-tune: {effort: 1, trials: 4}
-train: {epochs: 6, workers: 2}
-"""
 
 
 def made(paths: Paths) -> tuple[dict, dict, bytes]:
@@ -34,34 +22,22 @@ def made(paths: Paths) -> tuple[dict, dict, bytes]:
     return (select["architecture"], sorted(board)), (tune["options"], trials), weights
 
 
-def stage(root: Path, name: str) -> None:
-    """Run a stage on this machine."""
-    done = subprocess.run([*EVERGREEN, "stage", name, "small"], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(prepared, tmp_path_factory):
     """A project whose stages have run on one machine."""
     root = tmp_path_factory.mktemp("alone") / "project"
-    root.mkdir()
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    subprocess.run([*EVERGREEN, "init"], cwd=root, check=True, capture_output=True)
-    (root / "pipelines" / "small.yaml").write_text(PIPELINE)
-    for name in ("collect", "preprocess"):
-        stage(root, name)
-    shutil.copytree(root, root.parent / "prepared")
+    shutil.copytree(prepared, root)
     for name in ("select", "tune", "train"):
-        stage(root, name)
+        run_stage(root, name)
     yield Paths(root, "small")
     subprocess.run([*EVERGREEN, "stop"], cwd=root, check=True, capture_output=True)
 
 
 @pytest.fixture
-def cluster(alone, tmp_path):
+def cluster(prepared, tmp_path):
     """Two machines, of which the first has a project that is prepared."""
     project = tmp_path / "project"
-    shutil.copytree(alone.root.parent / "prepared", project)
+    shutil.copytree(prepared, project)
     machines = Machines(tmp_path / "machines", project)
     (project / "cluster.yaml").write_text(f"address: {machines.address}\nstorage: {machines.shared}\n")
     try:

@@ -1,0 +1,25 @@
+"""`evergreen preflight`: whether the machines can run a pipeline."""
+
+from dataclasses import asdict
+
+from evergreen.cli.output import CommandResult
+from evergreen.cli.parameters import PipelineName
+
+
+def preflight(name: PipelineName) -> CommandResult:
+    """Try what would stop a run later, on each machine.
+
+    On a cluster it runs a task on every machine of cluster.yaml: versions, token, storage, space, the prepared rows,
+    memory, clocks, and whether the workers have a place. The exit status is 1 where something would stop a run.
+    """
+    from evergreen.core.diagnosis import format_findings
+    from evergreen.core.paths import Paths, find_root
+    from evergreen.stages.engines.preflight.inspection import inspect
+    from evergreen.stages.pipeline import read
+
+    root = find_root()
+    pipeline = read(name, root)
+    findings = inspect(pipeline, Paths(root, pipeline.name))
+    failed = any(finding.state == "fail" for finding in findings)
+    value = {"pipeline": name, "ok": not failed, "findings": [asdict(finding) for finding in findings]}
+    return CommandResult(value, format_findings(findings), int(failed))

@@ -1,0 +1,20 @@
+"""One project for all tests across machines, whose rows are prepared."""
+
+import subprocess
+
+import pytest
+
+from tests.cluster.machines import EVERGREEN, PIPELINE, run_stage
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """The root of a project with prepared rows; it is copied, never changed."""
+    root = tmp_path_factory.mktemp("prepared") / "project"
+    root.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run([*EVERGREEN, "init"], cwd=root, check=True, capture_output=True)
+    (root / "pipelines" / "small.yaml").write_text(PIPELINE)
+    for name in ("collect", "preprocess"):
+        run_stage(root, name)
+    return root
