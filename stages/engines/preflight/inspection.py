@@ -108,7 +108,7 @@ def _given(pipeline: Pipeline, paths: Paths, storage: str, probe: Path, secret: 
     state = COPIES * 4 * max((row.get("parameters") or 0 for row in board), default=0)
     needed = rows + CHECKPOINTS * state
     ready = str(paths.ready) if is_ready else ""
-    if is_ready and shutil.disk_usage(storage).free > needed:
+    if is_ready and cluster_file.read(paths.root).storage and shutil.disk_usage(storage).free > needed:
         ready = share_folder(paths.root, paths.ready, "ready", paths.name, folder_version(paths.ready))
     return Given(
         node=socket.gethostname(),
