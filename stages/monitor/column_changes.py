@@ -19,7 +19,7 @@ from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
 from evergreen.data.quality.column_distance import distribution_distance
 from evergreen.stages.monitor.reference import Reference
-from evergreen.stages.monitor.row_scores import confidence, to_arrays
+from evergreen.stages.monitor.row_scores import confidence, is_plain, to_arrays
 
 SURE = 1e-3  # chance of a false alarm in one window
 MATTERS_UNUSUAL = 0.05  # of the values: so many more that training rows do not have are told
@@ -107,7 +107,7 @@ def _inputs(reference: Reference, rows: pa.Table, n: float) -> Iterator[tuple[fl
 def _answers(reference: Reference, answered: pa.Table, n: float) -> Iterator[tuple[float, float, Change]]:
     """Compare the predictions, as the target's kind sees them, and how sure the model is of them."""
     target = kinds.kind_of(reference.spec.target)
-    if target.SCALAR:
+    if target.SCALAR and all(is_plain(side, "prediction") for side in (reference.answers, answered)):
         sides = [target.validate(decode_array(side.column("prediction")))[0] for side in (reference.answers, answered)]
         yield from _compare("prediction", target.drift_features(*sides), sides, n, target, is_answer=True)
     before, now = (confidence(to_arrays(side)) for side in (reference.answers, answered))

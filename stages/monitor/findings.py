@@ -75,7 +75,7 @@ def find_repeated(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
 
 def add_truth(window: Json, reference: Reference, answered: pa.Table, labels: pa.Array) -> None:
     """Add the scores of answers whose labels came to those of their window."""
-    scores = score_rows(reference.spec, combine_chunks(answered.column("prediction")), labels)
+    scores = score_rows(reference.spec, reference.metric, answered, labels)
     if scores is None:
         return
     truth = window["truth"]

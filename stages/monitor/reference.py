@@ -25,7 +25,7 @@ from evergreen.data.spec import FeatureSpec
 from evergreen.data.unusual_values import UnusualValues
 from evergreen.stages.artifacts import CARD, folder_version, load_model
 from evergreen.stages.monitor.estimate import ScoreModel
-from evergreen.stages.monitor.row_scores import estimate_features, metric_of, score_rows, to_arrays
+from evergreen.stages.monitor.row_scores import estimate_features, find_metric, score_rows, to_arrays
 
 FORMAT = 1
 ROWS = {"train": 2000, "validation": 2000, "test": 4000}  # those with the smallest ids
@@ -42,11 +42,7 @@ class Reference:
     answers: pa.Table  # to the last rows
     unusual: dict[str, float]  # column → share of these rows' values that training rows do not have
     model: ScoreModel | None
-
-    @property
-    def metric(self) -> str:
-        """Return what its answers are scored by."""
-        return metric_of(self.spec)
+    metric: str = ""  # what its answers are scored by
 
     @cached_property
     def kinds(self) -> dict[str, kinds.Kind]:
@@ -79,10 +75,10 @@ def open_reference(paths: Paths, version: str) -> Reference:
     folder = paths.monitor / version
     if not (folder / "reference.json").is_file():
         _make(paths, version, folder)
-    facts = read_json(folder / "reference.json", "spec", "unusual", "model", known_format=FORMAT)
+    facts = read_json(folder / "reference.json", "spec", "unusual", "model", "metric", known_format=FORMAT)
     rows, answers = (pq.read_table(folder / f"{name}.parquet") for name in ("rows", "answers"))
     model = ScoreModel(**facts["model"]) if facts["model"] else None
-    return Reference(FeatureSpec.from_json(facts["spec"]), rows, answers, facts["unusual"], model)
+    return Reference(FeatureSpec.from_json(facts["spec"]), rows, answers, facts["unusual"], model, facts["metric"])
 
 
 def _make(paths: Paths, version: str, folder: Path) -> None:
@@ -108,15 +104,15 @@ def write_reference(folder: Path, stored: Path, ready: Path) -> None:
     answers = pa.table(model.answer(tables[-1]).columns)
     rows = pa.concat_tables(tables, promote_options="permissive").select(spec.columns)
     held_out, unusual = _encode(spec, tables[-1].select(spec.columns))
-    fitted = None
-    scores = score_rows(spec, answers.column("prediction").combine_chunks(), tables[-1].column(spec.target.columns[0]))
-    if scores is not None:
-        features = estimate_features(to_arrays(answers), held_out, metric_of(spec))
-        fitted = None if features is None else ScoreModel.fit(metric_of(spec), features, scores)
+    truth = tables[-1].column(spec.target.columns[0])
+    metric, fitted = find_metric(spec, answers, truth), None
+    if (scores := score_rows(spec, metric, answers, truth)) is not None:
+        features = estimate_features(to_arrays(answers), held_out, metric)
+        fitted = None if features is None else ScoreModel.fit(metric, features, scores)
     with atomic_directory(folder) as new:
         pq.write_table(rows, new / "rows.parquet", compression="zstd")
         pq.write_table(answers, new / "answers.parquet", compression="zstd")
-        facts = {"spec": spec.to_json(), "unusual": unusual, "model": fitted and asdict(fitted)}
+        facts = {"spec": spec.to_json(), "unusual": unusual, "model": fitted and asdict(fitted), "metric": metric}
         write_json(new / "reference.json", {"format": FORMAT, **facts}, sort=False)
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import UserError
 from evergreen.data import kinds
-from evergreen.data.arrow import to_numpy
+from evergreen.data.arrow import decode_array, to_numpy
 
 if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
@@ -22,19 +22,28 @@ SURE = 1e-6  # the least probability of being wrong: its logit stays finite
 Array = np.ndarray[Any, Any]
 
 
-def metric_of(spec: FeatureSpec) -> str:
-    """Return what answers are scored by; "" where a target is neither one class nor one number."""
+def find_metric(spec: FeatureSpec, answers: pa.Table, truth: pa.Array) -> str:
+    """Return what answers are scored by; "" where they are neither one class nor one number, or words for another."""
     kind = kinds.kind_of(spec.target)
-    return "" if not kind.SCALAR else ACCURACY if kind.HAS_CLASSES else RMSE
+    if not kind.SCALAR or not is_plain(answers, "prediction"):
+        return ""
+    metric = ACCURACY if kind.HAS_CLASSES else RMSE
+    scores = score_rows(spec, metric, answers, truth)
+    return "" if scores is None or (metric == ACCURACY and not scores.any()) else metric
 
 
-def score_rows(spec: FeatureSpec, predictions: pa.Array, truth: pa.Array) -> Array | None:
+def is_plain(table: pa.Table, name: str) -> bool:
+    """Tell whether a table has a column of this name with one value a row."""
+    return name in table.column_names and not pa.types.is_nested(table.schema.field(name).type)
+
+
+def score_rows(spec: FeatureSpec, metric: str, answers: pa.Table, truth: pa.Array) -> Array | None:
     """Return (N,): 1 where a class is right, else 0, or the squared error of a number; None where neither is known."""
-    if not (metric := metric_of(spec)):
+    if not metric:
         return None
     kind = kinds.kind_of(spec.target)
     try:
-        sides = [kind.validate(side)[0] for side in (predictions, truth)]
+        sides = [kind.validate(decode_array(side))[0] for side in (answers.column("prediction"), truth)]
     except UserError:
         return None
     if metric == ACCURACY:

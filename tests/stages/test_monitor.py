@@ -19,6 +19,7 @@ from evergreen.stages.monitor import stage as monitor
 from evergreen.stages.monitor.column_changes import adjust_holm, find_changes
 from evergreen.stages.monitor.estimate import ScoreModel
 from evergreen.stages.monitor.reference import Reference, open_reference, write_reference
+from evergreen.stages.monitor.row_scores import find_metric
 from evergreen.stages.operation import MonitorConfig
 
 START = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
@@ -321,3 +322,25 @@ def test_a_reference_is_read_back_as_it_was_made(watch):
     assert reference.metric == "accuracy"
     assert len(reference.answers) == len(watched.test)
     assert reference.rows.column_names == list(watched.model.spec.columns)
+
+
+@pytest.mark.parametrize("prediction", [[[0.5, 0.2]] * 40, ["normal", "anomalous"] * 20])
+def test_answers_in_other_words_than_the_target_have_no_score(random_model, tmp_path, prediction):
+    random_model("sizes", tmp_path, 1)
+    spec = load_model(tmp_path).spec
+    sizes = pa.array(["small", "large"] * 20)
+    assert find_metric(spec, pa.table({"prediction": sizes}), sizes) == "accuracy"
+    answers = pa.table({"prediction": prediction})
+    assert find_metric(spec, answers, sizes) == ""
+    reference = Reference(spec, pa.table({"age": [0.1] * 40, "colour": ["red"] * 40}), answers, {}, None)
+    assert find_changes(reference, reference.rows, answers, {}, np.arange(40), floor=0.1)
+
+
+def test_windows_of_a_series_are_compared_and_have_no_score(candidates, tmp_path):
+    trained, reference = Paths(candidates, "sunspots"), tmp_path / "reference"
+    write_reference(reference, trained.candidate, trained.ready)
+    watched = Watched(Paths(tmp_path, "sunspots"), trained, reference)
+    watched.ask(200)
+    latest = watched.look()["latest"]
+    assert (latest["metric"], latest["estimated"]) == ("", None)
+    assert latest["moved"][0].startswith("history: its values are 0.")  # the test rows are of another century
