@@ -20,7 +20,7 @@ from evergreen.models import work
 from evergreen.stages.train.plan import RunPlan
 from evergreen.stages.train.ray_train import reraise_user_error
 from evergreen.stages.train.worker import MISTAKE
-from evergreen.stages.trials.out_of_fold import OutOfFold, build_network, load, prepare_fold, train_fold
+from evergreen.stages.trials.out_of_fold import OutOfFold, build_network, kept_epoch, load, prepare_fold, train_fold
 
 if TYPE_CHECKING:
     from evergreen.core.paths import Paths
@@ -51,7 +51,7 @@ def limit_folds(plan: RunPlan, raced: str = "") -> RunPlan:
 
 def settle(plan: RunPlan, found: OutOfFold) -> RunPlan:
     """Return the plan with the epochs that are best on the rows of all folds, where these may be chosen."""
-    return plan.ending_at(found.best_epoch(build_network(plan)[0].task), len(found.outputs))
+    return plan.ending_at(kept_epoch(plan, found, build_network(plan)[0].task), len(found.outputs))
 
 
 def run(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) -> OutOfFold:

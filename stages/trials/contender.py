@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from evergreen.models.work import Work
-from evergreen.stages.trials.out_of_fold import MIN_STEPS, FoldPlan, build_network, load
+from evergreen.stages.trials.out_of_fold import MIN_STEPS, FoldPlan, build_network, kept_epoch, load
 from evergreen.stages.trials.trial import Score
 
 MIN_EFFECTIVE_ROWS = 30.0  # that carry the variance of a mean, below which a few wild rows are it
@@ -81,7 +81,7 @@ class ContenderState:
         assert self.plan
         found, task = load(self.plan, n_folds), build_network(self.plan)[0].task
         assert found
-        epoch = found.best_epoch(task)
+        epoch = kept_epoch(self.plan, found, task)
         self.scores, rows, loss = found.judge(task, epoch)
         self.rows, self.folds = [rows], n_folds
         self.score = Score(self.mean, loss, epoch, answer["seconds"])
@@ -145,7 +145,7 @@ class ContenderState:
         return max(gap, _in_standard_errors(trimmed, error)) if trimmed * mean > 0 else gap
 
     def is_clearly_worse(self, other: Self) -> bool:
-        """Tell whether the same rows tell it from `other`, in whose place it would cost more than next to nothing."""
+        """Tell whether the same rows tell it from `other`, or it is expected to cost more than next to nothing."""
         return self.paired_gap(other) > 1 or self.expected_cost(other) > MAX_COST
 
     def expected_cost(self, best: Self) -> float:

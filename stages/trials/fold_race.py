@@ -86,7 +86,7 @@ def best_of_each(raced: Sequence[ContenderState], direction: str) -> list[Conten
     best: dict[str, ContenderState] = {}
     for one in sorted(raced, key=lambda one: (one.final, one.folds, one.rank(direction)), reverse=True):
         first = best.setdefault(one.name, one)
-        if first.options and not one.options and one.final and not one.is_clearly_worse(first):
+        if first.options and not one.options and one.final and one.paired_gap(first) <= race_plan.MAX_GAP:
             best[one.name] = one
     anchors = {one.name for one in raced if one.is_baseline}
     for one in best.values():

@@ -28,7 +28,7 @@ from evergreen.data.prepared import columns
 from evergreen.data.spec import FeatureSpec
 from evergreen.models.base import Task
 from evergreen.models.network import Network
-from evergreen.models.registry import build
+from evergreen.models.registry import build, find_architecture
 from evergreen.models.training import checkpoint
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.trainer import Trainer
@@ -114,6 +114,14 @@ class OutOfFold:
         sizes = self.sizes or (len(self.target),)
         blocks = zip(output.split(sizes), self.target.split(sizes), strict=True)
         return torch.cat([task.row_scores(*block).double() for block in blocks])
+
+
+def kept_epoch(plan: FoldPlan, found: OutOfFold, task: Task) -> int:
+    """Return the epoch at which a network of all rows ends: the last one, where a penalty's strength is chosen instead.
+
+    Before it, the weights of a convex loss are those that a high learning rate left.
+    """
+    return len(found.outputs) if find_architecture(plan.architecture).STRENGTHS else found.best_epoch(task)
 
 
 def build_network(plan: FoldPlan) -> tuple[Network, TrainingConfig, FeatureSpec]:

@@ -28,7 +28,7 @@ from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.plan import plan_run
 from evergreen.stages.trials.contender import ContenderState
 from evergreen.stages.trials.folds import default_folds, fold_ids, fold_of, split_fold
-from evergreen.stages.trials.out_of_fold import FoldPlan, build_fold, build_network, load, train_fold
+from evergreen.stages.trials.out_of_fold import FoldPlan, build_fold, build_network, kept_epoch, load, train_fold
 
 
 def ids(names) -> np.ndarray:
@@ -158,12 +158,13 @@ def test_finalists_are_compared_over_all_folds_together_as_they_will_answer(cand
         train_fold(lane.plan, number)
         lane.add_folds({"seconds": 1.0}, number + 1)
     found, task = load(lane.plan, 2), build_network(lane.plan)[0].task
-    output, target = found.facts(found.best_epoch(task))
+    output, target = found.facts(kept_epoch(lane.plan, found, task))
     cooled = output / task.calibrate_probabilities(output, target)["temperature"]
     assert lane.rows == [task.log_losses(cooled, target).tolist()]
     blocks = zip(cooled.split(found.sizes), target.split(found.sizes), strict=True)
     assert lane.scores == [float(task.log_losses(*block).mean()) for block in blocks]
     assert (lane.folds, lane.error, lane.final) == (2, 0.3, False)
+    assert lane.score.epochs == 3  # its penalty's strength is chosen, and not when it ends
 
 
 def test_rows_in_time_are_not_dealt_out(candidates):
