@@ -17,11 +17,9 @@ def no_progress(**_: Any) -> None:
 
 
 @contextmanager
-def console_progress(on: bool = True) -> Iterator[Progress]:
+def console_progress() -> Iterator[Progress]:
     """Yield a Progress that writes to stderr: a live line where it is a terminal, else plain lines."""
-    if not on:
-        yield no_progress
-    elif not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield _print_summary
     else:
         from rich.console import Console

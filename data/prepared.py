@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from evergreen.core.errors import DataError
 from evergreen.data import parquet as files
 from evergreen.data import row_ids
-from evergreen.data.arrow import decode_array
+from evergreen.data.arrow import decode_array, evenly_spaced_indices
 from evergreen.data.parquet import MADE, ROWS, RowGroup
 from evergreen.data.prepare.split import SPLITS
 
@@ -74,7 +74,7 @@ def hash_sample(
     if sum(unit.rows for unit in some) >= most:
         groups_read = some
     elif groups and groups < len(groups_read):
-        groups_read = [groups_read[place] for place in np.linspace(0, len(groups_read) - 1, groups).round().astype(int)]
+        groups_read = [groups_read[place] for place in evenly_spaced_indices(len(groups_read), groups)]
     numbers = [row_ids.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in groups_read]
     limit = _limit(np.concatenate(numbers), most)
     tables = [

@@ -15,6 +15,12 @@ CLOSING, OPENING = set(".,;:!?)]}%…-/"), set("([{-/")  # no space before, none
 Draw = Callable[[Tensor, float], Tensor]  # logits (B, V) and a number of [0, 1) → tokens (B,)
 
 
+def decode_line(state: Mapping[str, Any], codes: Sequence[int]) -> str:
+    """Return what `decode_tokens` does in one line, also where the data write lists of words."""
+    decoded = decode_tokens(state, codes)
+    return decoded if isinstance(decoded, str) else " ".join(decoded)
+
+
 def decode_tokens(state: Mapping[str, Any], codes: Sequence[int]) -> str | list[str]:
     """Return the text of tokens up to the end token, written as the data write it: a text or a list of words."""
     codes = codes[: codes.index(END)] if END in codes else codes

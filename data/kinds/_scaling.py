@@ -17,10 +17,8 @@ SCALINGS = (*STRAIGHT, "log", "quantile")
 OUTLIERS = ("", "bend", "keep", "clip", "flag")  # "": bend inputs, keep targets, and what a curve warps
 FENCE = 3.0  # interquartile ranges: values farther from the quartiles are far out (Tukey 1977)
 NORMAL = 1.349  # deviations between the quartiles of a normal distribution
-TAIL, REACH = (
-    0.025,
-    3.0,
-)  # share of the values beyond the quantiles that set fences; how far those are, in their distance
+# share of the values beyond the quantiles that set fences; how far those are, in their distance
+TAIL, REACH = 0.025, 3.0
 STEPS = 101  # quantiles that are kept
 UNBENT = (-1e300, 1e300, 1e300)  # fences that no value passes
 TINY = 1e-300  # what a width of 0 is divided by

@@ -32,7 +32,7 @@ class Tags(Kind):
             return pa.nulls(len(column), pa.list_(pa.string())), dict.fromkeys(range(len(column)), "no list of tags")
         rows = enumerate(column.to_pylist())
         return column, {
-            number: "holds no tag, or an empty one" for number, row in rows if row is not None and not _is_complete(row)
+            number: "holds no tag, or an empty one" for number, row in rows if row is not None and not all(row or [""])
         }
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
@@ -81,7 +81,3 @@ def unequal_lengths(tags: pa.Array, words: pa.Array) -> RowErrors:
         for row, (mine, theirs) in pairs
         if mine and theirs and len(mine) != len(theirs)
     }
-
-
-def _is_complete(tags: Sequence[Any]) -> bool:
-    return bool(tags) and all(tags)

@@ -10,7 +10,7 @@ from evergreen.core.marks import Section
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.metrics.edit_distance import edit_distance
 from evergreen.models.tasks._pictures import text_diffs
-from evergreen.models.text_generation import BEGIN, END, PADDING, decode_tokens
+from evergreen.models.text_generation import BEGIN, END, PADDING, decode_line
 
 NOTHING = 4.0  # how much likelier than a letter "nothing" is at first; that it is at most steps takes long to learn
 
@@ -53,7 +53,7 @@ class Speech(Task):
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return words and letters to change (N, 2), and words and letters of the transcripts (N, 2)."""
         predicted = self.transcripts(output)
-        meant = [_line(decode_tokens(self.target.state, row)) for row in target.tolist()]
+        meant = [decode_line(self.target.state, row) for row in target.tolist()]
         words = [[line.split() for line in lines] for lines in (predicted, meant)]
         changes = torch.stack([edit_distance(*words), edit_distance(predicted, meant)], 1)
         counts = [[len(row), len(line)] for row, line in zip(words[1], meant, strict=True)]
@@ -83,14 +83,10 @@ class Speech(Task):
 
     def transcripts(self, output: Tensor) -> list[str]:
         """Return the transcript of each row."""
-        return [_line(decode_tokens(self.target.state, collapse_ctc_path(row))) for row in output.argmax(2).tolist()]
+        return [decode_line(self.target.state, collapse_ctc_path(row)) for row in output.argmax(2).tolist()]
 
 
 def collapse_ctc_path(path: list[int]) -> list[int]:
     """Return the letters of a path of steps: repetitions are merged, then blanks (0) removed."""
     changed = [code for before, code in zip([PADDING, *path], path, strict=False) if code != before]
     return [code for code in changed if code != PADDING]
-
-
-def _line(predicted: str | list[str]) -> str:
-    return predicted if isinstance(predicted, str) else " ".join(predicted)

@@ -9,7 +9,7 @@ from torch import Tensor
 from evergreen.core.marks import Section
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.tasks._pictures import text_diffs
-from evergreen.models.text_generation import PADDING, UNKNOWN, decode_tokens
+from evergreen.models.text_generation import PADDING, UNKNOWN, decode_line, decode_tokens
 
 ORDERS = 6  # characters of the longest n-grams of chrF
 BETA = 2  # how many times recall counts more than precision
@@ -40,7 +40,7 @@ class Translation(Task):
         """Return n-grams in both, predicted and actual (N, 3, 6), and which texts are exactly right (N,)."""
         state = self.target.state
         runs = [
-            _runs(_line(decode_tokens(state, predicted)), _line(decode_tokens(state, true)))
+            _runs(decode_line(state, predicted), decode_line(state, true))
             for predicted, true in zip(output.tolist(), target.tolist(), strict=True)
         ]
         exact = (output == target).all(1) & (target != UNKNOWN).all(1)
@@ -71,10 +71,6 @@ class Translation(Task):
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         return [{"prediction": decode_tokens(self.target.state, row)} for row in output.tolist()]
-
-
-def _line(predicted: str | list[str]) -> str:
-    return predicted if isinstance(predicted, str) else " ".join(predicted)
 
 
 def _runs(predicted: str, true: str) -> list[list[int]]:

@@ -1,16 +1,17 @@
 """Hold every number of a training run."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from evergreen.core.errors import ModelError, suggest
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "optimizer": ("adamw", "adam", "sgd", "rmsprop", "muon"),
-    "schedule": ("cosine", "constant", "one_cycle", "plateau"),
-    "keep": ("best", "last"),
-    "precision": ("float32", "bfloat16", "float16"),
+NOT_NEGATIVE = ("weight_decay", "prior", "stop_epoch", "clip", "mixup", "patience", "checkpoint_seconds")
+BOUNDS = {  # field → its least and its greatest value
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "plateau_patience"), (1, math.inf)),
+    **dict.fromkeys((*NOT_NEGATIVE, "grad_spike_factor"), (0, math.inf)),
+    **dict.fromkeys(("momentum", "ema", "swa", "warmup_share", "layer_decay", "lr_after_skip"), (0, 1)),
 }
 
 
@@ -49,33 +50,13 @@ class TrainingConfig:
             if getattr(self, name) not in right:
                 fix = f"use {', '.join(right)}"
                 raise ModelError(f"{getattr(self, name)!r} is not a valid value of {name}", place="train", fix=fix)
-        for name in ("epochs", "batch_size", "accumulate", "plateau_patience"):
-            self._at_least(name, 1)
-        for name in (
-            "weight_decay",
-            "prior",
-            "stop_epoch",
-            "clip",
-            "mixup",
-            "patience",
-            "checkpoint_seconds",
-            "grad_spike_factor",
-        ):
-            self._at_least(name, 0)
-        for name in ("momentum", "ema", "swa", "warmup_share", "layer_decay", "lr_after_skip"):
-            self._share(name)
+        for name, (low, high) in BOUNDS.items():
+            if not low <= getattr(self, name) <= high:
+                fix = f"use at least {low}" if high == math.inf else "use a fraction between 0 and 1"
+                raise ModelError(f"{name} is not valid (got {getattr(self, name)})", place="train", fix=fix)
         if not self.learning_rate > 0:
             fix = "use a number above 0"
             raise ModelError(f"learning_rate is not valid (got {self.learning_rate})", place="train", fix=fix)
-
-    def _at_least(self, name: str, minimum: int) -> None:
-        if not getattr(self, name) >= minimum:
-            fix = f"use at least {minimum}"
-            raise ModelError(f"{name} is not valid (got {getattr(self, name)})", place="train", fix=fix)
-
-    def _share(self, name: str) -> None:
-        if not 0 <= getattr(self, name) <= 1:
-            raise ModelError(f"{name} is {getattr(self, name)}", place="train", fix="use a fraction between 0 and 1")
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some values changed. Raises ModelError with the nearest name for an unknown one."""
@@ -101,3 +82,8 @@ class TrainingConfig:
             before = step - round((1 - self.swa) * steps)  # steps that are in the mean already
             return before / (before + 1) if before > 0 else 0.0
         return min(self.ema, (1 + step) / (10 + step))  # a young mean forgets the random first weights sooner
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    name: get_args(kind) for name, kind in get_type_hints(TrainingConfig).items() if get_origin(kind) is Literal
+}

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.data import kinds, row_ids
-from evergreen.data.arrow import decode_array
+from evergreen.data.arrow import decode_array, evenly_spaced_indices
 from evergreen.data.quality.column_distance import distribution_distance
 
 ROWS = 2000  # of each of the two, at most
@@ -47,7 +47,7 @@ def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) ->
     count = min(len(train), len(test), ROWS)
     if count < FEWEST:
         return None
-    sides = [_thinned(side, count) for side in (train, test)]
+    sides = [side.take(evenly_spaced_indices(len(side), count)) for side in (train, test)]
     pairs = {name: [decode_array(side.column(name)) for side in sides] for name in kind_of}
     features = {name: kinds.find(kind_of[name]).drift_features(one, two) for name, (one, two) in pairs.items()}
     features = {name: values for name, values in features.items() if values.shape[1]}
@@ -78,7 +78,3 @@ def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) ->
             for name in most_different
         },
     )
-
-
-def _thinned(table: pa.Table, count: int) -> pa.Table:
-    return table.take(np.linspace(0, len(table) - 1, count).round().astype(int))

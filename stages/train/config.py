@@ -30,11 +30,7 @@ class TrainConfig(Section):
         "balance": "class_balanced",
         "bucket": "bucket_by_length",
         "start_from": "init_from",
-        "clip": "grad_clip_norm",
-        "accumulate": "grad_accumulation",
-        "patience": "early_stopping_patience",
-        "keep": "restore",
-        "warmup_share": "warmup_fraction",
+        **{field: key for key, field in RECIPE.items()},
     }
     REWORDED: ClassVar = {"freeze": {"nothing": "none", "features": "backbone"}}
 
