@@ -36,17 +36,21 @@ def to_batch(entries: Sequence[Entry]) -> pa.RecordBatch:
         "key": [entry.key for entry in entries],
         "latency_ms": [entry.latency_seconds * 1000 for entry in entries],
     }
-    place = pa.array(np.repeat(np.arange(len(entries)), counts))
-    columns = {name: pa.array(some, COLUMNS[name]).take(place) for name, some in values.items()}
-    columns["row"] = pa.array(
-        [row for e, n in zip(entries, counts, strict=True) for row in range(e.first_row, e.first_row + n)]
-    )
-    ids = [e.row_ids if e.row_ids is not None else [None] * n for e, n in zip(entries, counts, strict=True)]
-    columns["id"] = pa.array([None if one is None else to_id(one) for some in ids for one in some], COLUMNS["id"])
+    place_N = np.repeat(np.arange(len(entries)), counts)
+    columns = {name: pa.array(some, COLUMNS[name]).take(pa.array(place_N)) for name, some in values.items()}
+    starts_E = np.cumsum([0, *counts[:-1]]) - [entry.first_row for entry in entries]
+    columns["row"] = pa.array(np.arange(len(place_N)) - starts_E[place_N], COLUMNS["row"])
+    columns["id"] = pa.concat_arrays([_read_ids(entry.row_ids, n) for entry, n in zip(entries, counts, strict=True)])
     arrays = [columns[name] for name in COLUMNS]
-    arrays += [_struct(dict(zip(asked.column_names, asked.columns, strict=True)), len(place))]
-    arrays += [_struct(answers.columns, len(place))]
+    arrays += [_struct(dict(zip(asked.column_names, asked.columns, strict=True)), len(place_N))]
+    arrays += [_struct(answers.columns, len(place_N))]
     return pa.record_batch(arrays, names=[*COLUMNS, "asked", "answered"])
+
+
+def _read_ids(ids: Sequence[Any] | None, n_rows: int) -> pa.Array:
+    if ids is None:
+        return pa.nulls(n_rows, COLUMNS["id"])
+    return pa.array([None if one is None else to_id(one) for one in ids], COLUMNS["id"])
 
 
 def to_id(value: Any) -> str:
