@@ -29,17 +29,17 @@ N_ROWS, N_LINES, ROUNDS = sized((1_000_000, 100_000, 3), (4_000, 1_000, 1))  # o
 SETTINGS = {"max_stream_rows": 2 * N_ROWS}
 
 
-def serve(folder: str, port: int) -> None:
-    """The endpoint alone, as a replica runs it."""
+def serve(port: int, root: Path, names: list[str]) -> None:
+    """The endpoint alone, as a replica runs it, with the models that lie in folders of these names."""
     import asyncio
 
     import uvicorn
 
     from evergreen.stages.deploy.endpoint import Endpoint
 
-    entry = {"version": "v1.0.0", "path": f"{folder}/model", "limits": SETTINGS}
-    home, endpoint = str(Path(folder) / ".evergreen" / "requests"), Endpoint()
-    asyncio.run(endpoint.reconfigure({"revision": "1", "hosts": [], "home": home, "pipelines": {"rows": entry}}))
+    entries = {name: {"version": "v1.0.0", "path": str(root / name), "limits": SETTINGS} for name in names}
+    home, endpoint = str(root / ".evergreen" / "requests"), Endpoint()
+    asyncio.run(endpoint.reconfigure({"revision": "1", "hosts": [], "home": home, "pipelines": entries}))
     app = endpoint.__serve_build_asgi_app__()
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", access_log=False)
 
@@ -108,17 +108,17 @@ FORMATS: dict[str, tuple[int, Callable[[pa.Table, io.BytesIO], None]]] = {
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder, port = Path(name), free_port()
-        some = make_model(folder / "model")
+        some = make_model(folder / "rows")
         rows = some.take(pa.array(np.random.default_rng(0).integers(0, len(some), N_ROWS)))
-        server = subprocess.Popen([sys.executable, "-m", "benchmarks.bulk", "serve", name, str(port)], cwd=ROOT)
+        server = subprocess.Popen([sys.executable, "-m", "benchmarks.bulk", "serve", str(port), name, "rows"], cwd=ROOT)
         try:
             print("| body | rows | rows/s, bare loop | rows/s, endpoint | ratio |\n|---|---:|---:|---:|---:|")
             for content_type, (n_rows, write) in FORMATS.items():
                 file, sent = io.BytesIO(), rows.slice(0, n_rows).combine_chunks()
                 write(sent, file)
-                _wait(port)
+                wait_for(port)
                 pairs = [
-                    (loop(folder / "model", sent), ask(port, file.getvalue(), content_type, n_rows))
+                    (loop(folder / "rows", sent), ask(port, file.getvalue(), content_type, n_rows))
                     for _ in range(ROUNDS)
                 ]
                 bare, ours = map(statistics.median, zip(*pairs, strict=True))
@@ -130,7 +130,8 @@ def main() -> None:
             server.wait()
 
 
-def _wait(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Return when a server listens."""
     for _ in range(600):
         try:
             http.client.HTTPConnection("127.0.0.1", port).connect()
@@ -140,4 +141,4 @@ def _wait(port: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[2], int(sys.argv[3])) if sys.argv[1:2] == ["serve"] else main()
+    serve(int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]) if sys.argv[1:2] == ["serve"] else main()

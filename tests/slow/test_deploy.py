@@ -10,11 +10,9 @@ from collections import Counter
 
 import httpx
 import pytest
-import torch
 
+from benchmarks.engines import add_graph
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import read_json, write_json
-from evergreen.stages.artifacts import CARD, load_model
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.engines import onnx
@@ -35,15 +33,6 @@ def released(clone, tmp_path_factory, random_model):
     if onnx.is_installed():
         add_graph(folder)  # to sizes
     return made
-
-
-def add_graph(folder):
-    """Write the graph of ONNX beside the weights, as a release does."""
-    model, card = load_model(folder), read_json(folder / CARD)
-    rows = model.spec.encode(model.spec.parse_request([model.spec.json_schema()["example"]] * 5, ""), target=False)
-    onnx.export(model.network, {name: torch.from_numpy(values) for name, values in rows.items()}, folder / onnx.FILE)
-    engine = {"name": "onnx", "hash": onnx.hash_graph((folder / onnx.FILE).read_bytes())}
-    write_json(folder / CARD, {**card, "engine": engine}, sort=False)
 
 
 @pytest.fixture(scope="module")
