@@ -71,14 +71,15 @@ def _inspect_cluster(pipeline: Pipeline, paths: Paths) -> list[Finding]:
 
     cluster = cluster_file.read(paths.root)
     machines = list_machines(cluster.address)
+    storage = Path(cluster.storage) if cluster.storage else make_private(paths.home.resolve())
     try:
-        with _probe(Path(cluster.storage)) as (folder, secret):
-            given = _given(pipeline, paths, cluster.storage, folder, secret)
+        with _probe(storage) as (folder, secret):
+            given = _given(pipeline, paths, str(storage), folder, secret)
             return [*check_token_file(), *_ask(machines, given, pipeline, paths, cluster.address)]
     except OSError as error:
         if isinstance(error, UserError):
             raise
-        problem = f"{socket.gethostname()}: {cluster.storage} cannot be written ({error.strerror})"
+        problem = f"{socket.gethostname()}: {storage} cannot be written ({error.strerror})"
         return [Finding("storage", "fail", problem, "mount it, make it writable, or name another one in cluster.yaml")]
 
 
@@ -107,7 +108,7 @@ def _given(pipeline: Pipeline, paths: Paths, storage: str, probe: Path, secret: 
     board = read_json(paths.select).get("leaderboard", []) if paths.select.is_file() else []
     state = COPIES * 4 * max((row.get("parameters") or 0 for row in board), default=0)
     needed = rows + CHECKPOINTS * state
-    ready = str(paths.ready) if is_ready else ""
+    ready = str(paths.ready.resolve()) if is_ready else ""
     if is_ready and cluster_file.read(paths.root).storage and shutil.disk_usage(storage).free > needed:
         ready = share_folder(paths.root, paths.ready, "ready", paths.name, folder_version(paths.ready))
     return Given(
