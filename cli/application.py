@@ -25,6 +25,7 @@ from evergreen.core.errors import PipelineError, UserError, suggest
 PROG = "evergreen"
 COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for completions
 PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command line
+ALIASES = {"release": "approve"}  # other names of commands
 COMMANDS = (
     *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "report", "monitor", "predict", "features"),
     *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "du", "stop"),
@@ -97,14 +98,14 @@ def build_app(words: Sequence[str]) -> typer.Typer:
 
 def load_command(name: str) -> Callable[..., Any]:
     """Import the function behind a command."""
-    module = name.replace("-", "_")
+    module = ALIASES.get(name, name).replace("-", "_")
     command: Callable[..., Any] = getattr(importlib.import_module(f"evergreen.cli.commands.{module}"), module)
     return command
 
 
 def read_summary(name: str) -> str:
     """Read the first line of a command's docstring without importing its module."""
-    module = name.replace("-", "_")
+    module = ALIASES.get(name, name).replace("-", "_")
     tree = ast.parse((Path(__file__).parent / "commands" / f"{module}.py").read_text(encoding="utf-8"))
     command = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == module)
     return (ast.get_docstring(command) or "").partition("\n")[0]
