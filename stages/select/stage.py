@@ -111,7 +111,8 @@ def _race(
         folds = default_folds(spec, paths.ready) if config.folds is None else config.folds
         folds = 0 if sampling_note(paths.ready) else folds  # they learn from all rows, or from none
         is_table = all(field.kind in ROW_KINDS for field in spec.inputs.values())
-        race.planned = scale * (plan.RACE_WORK + (plan.FOLDS_WORK if folds and is_table else plan.FINALS_WORK))
+        of_folds = plan.TABLE_WORK if is_table else plan.FOLDS_WORK
+        race.planned = scale * (plan.RACE_WORK + (of_folds if folds else plan.FINALS_WORK))
         ranked = _halve(race, alive, config, scale * plan.RACE_WORK, direction, favourites, folds)
         if not race.is_cut:
             contenders = _run_finals(race, contenders, ranked, config, folds, direction, paths)

@@ -14,7 +14,7 @@ FINALISTS = 2  # besides the baseline; no rung leaves fewer
 MAX_GAP = 2.0  # standard errors behind the best of a race, beyond which there are no finals for a third one
 HOPELESS_GAP = 4.0  # the same for a race over folds: one that a rung, cut short, judges wrongly may still win there
 RACE_WORK, FINALS_WORK = 40.0, 60.0  # nominal seconds of one core, see models/work.py
-FOLDS_WORK = 150.0  # of finals over folds of a table: its networks are small, and train repeats none of it
+FOLDS_WORK, TABLE_WORK = 70.0, 150.0  # of finals over folds, and over those of a table: train repeats none of it
 ROWS = 5_000  # training rows beyond which a plan grows, by the square root
 MAX_GROWTH = 4.0
 KEPT_SHARE = 0.5  # of the challengers in a rung, that go on at most: the best, then those that may still reach them
@@ -33,7 +33,7 @@ def scale(rows: int, effort: float) -> float:
 
 def cap_seconds(scale: float) -> float:
     """Return the seconds after which a race is cut off where the YAML sets no limit."""
-    return START_SECONDS + CAP * scale * (RACE_WORK + FOLDS_WORK)
+    return START_SECONDS + CAP * scale * (RACE_WORK + TABLE_WORK)
 
 
 def rung_goals(contenders: Sequence[Any], chunks: int, work: float) -> dict[Any, int]:
