@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.core.processes import exclusive_lock
 from evergreen.flows.run_log import read_runs
@@ -46,6 +47,28 @@ def shop(tmp_path):
     command(tmp_path, "stop").communicate()
 
 
+def find_drift(paths: Paths) -> None:
+    """Leave findings of one window, in which a column moved; drift is to begin a run."""
+    at = "2026-03-01T00:00:00+00:00"
+    window = {"version": "v1.0.0", "rows": 200, "first": at, "last": at, "estimate": None}
+    window |= {"moved": ["age: median 20 before, 40 now"], "spans": {}}
+    window["columns"] = [{"column": "age", "distance": 0.4, "matters": True}]
+    window |= {"latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0}, "truth": {"labels": 0, "sum": 0.0, "squares": 0.0}}
+    labels, known = {"last": "", "waiting": {}}, {"v1.0.0": {"metric": "accuracy", "problem": ""}}
+    findings = {"format": 1, "windows": [window], "position": {}, "labels": labels, "versions": known, "latest": None}
+    write_json(paths.monitor / "monitor.json", findings)
+    with paths.pipeline.open("a") as file:
+        file.write('retrain: {drift: true}\nmonitor: {schedule: "0 0 1 1 *"}\n')
+
+
+def look_at_requests(root: Path, name: str) -> None:
+    """Have the look run now that the schedule plans for the next January."""
+    with open_api(root) as api:
+        looks = api.get(f"/api/deployments/name/monitor/{name}").raise_for_status().json()["id"]
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
+        api.post(f"/api/deployments/{looks}/create_flow_run", json={"state": state}).raise_for_status()
+
+
 def flow_runs(root: Path) -> dict[str, dict]:
     with open_api(root) as api:
         return {run["name"]: run for run in api.post("/api/flow_runs/filter", json={}).raise_for_status().json()}
@@ -62,11 +85,11 @@ def wait_for(find, process: subprocess.Popen[str]):
 
 
 def test_what_overlaps_is_cancelled_in_words_and_what_was_missed_made_up_for_once(shop):
-    paths = Paths(shop, "churn")
+    paths, name = Paths(shop, "churn"), "churn: catch-up"
+    find_drift(paths)
     with exclusive_lock(paths.run_lock, "busy"):  # as a run by hand holds it
         watching = command(shop, "watch")
         try:
-            name = "churn: catch-up"
             ended = wait_for(
                 lambda: (
                     (run := flow_runs(shop).get(name)) and run["state_type"] in ("CANCELLED", "FAILED") and run
@@ -75,18 +98,27 @@ def test_what_overlaps_is_cancelled_in_words_and_what_was_missed_made_up_for_onc
                 ),
                 watching,
             )
+            look_at_requests(shop, "churn")
+            ends = ("CANCELLED", "FAILED", "CRASHED")
+            drifted = wait_for(
+                lambda: (run := flow_runs(shop).get("churn: drift")) and run["state_type"] in ends and run, watching
+            )
         finally:
             watching.send_signal(signal.SIGTERM)
             out, err = watching.communicate(timeout=60)
+    assert drifted["state"]["message"].startswith("churn is already running")
+    look = flow_runs(shop)["churn: requests"]
+    assert look["state"]["message"] == "1 moved; a run begins: drift"
     assert ended["state_type"] == "CANCELLED", (out, err)
     assert ended["state"]["message"].startswith(f"churn is already running (process {os.getpid()}")
     past = [run for run in flow_runs(shop).values() if run["start_time"]]
-    assert [run["name"] for run in past] == [name]
+    assert sorted(run["name"] for run in past) == [name, "churn: drift", "churn: requests"]
     assert "broken: not watched: pipelines/broken.yaml:" in out
     assert "churn: 1 made up for" in out
     assert re.search(r"prices: \d+ \* \* \* \* \(UTC\)", out)
     assert "prices: 1 made" not in out
-    record = next(read_runs(paths))
+    of_drift, record = read_runs(paths)
+    assert (of_drift.trigger, of_drift.end) == ("drift", "cancelled")
     assert (record.trigger, record.end) == ("catch-up", "cancelled")
     assert record.why.startswith("churn is already running")
 
