@@ -212,7 +212,7 @@ def alarms_of_windows(windows: list[dict[str, Any]], floor: float, metric: str, 
     for place, window in enumerate(windows):
         end += window["rows"]
         if by_labels:
-            is_alarm = bool(find_rule_change(window, [one["truth"] for one in windows[:place]], metric))
+            is_alarm = bool(find_rule_change(windows[: place + 1], metric))
         else:
             n_tests = max(1, len(window["columns"]))
             is_alarm = any(one["distance"] >= floor and one["p"] * n_tests < TESTS for one in window["columns"])

@@ -20,6 +20,7 @@ from evergreen.stages.monitor.row_scores import GOALS, RMSE, estimate_features, 
 MAX_COLUMNS = 12  # whose distances a window keeps: those that moved farthest
 WIDTH = 1.96  # standard errors from an estimate to an end of its interval
 FAR = 4.0  # standard errors by which a true score must be worse than the estimate: one window in 30,000 by chance
+HORIZONS = (1, 4, 16)  # newest windows that are looked at together for a changed rule
 MIN_LABELS = 30  # of a window, from which its true score counts
 ASSUMES = (
     "The estimate supposes that what the model sees still means what it meant: without labels nobody can check that "
@@ -86,7 +87,7 @@ def add_truth(window: Json, reference: Reference, answered: pa.Table, labels: pa
 
 def summarise(windows: Sequence[Json], metric: str) -> Json:
     """Return what people and programs are told of the newest window: what moved, the estimated and the true score."""
-    window, before = windows[-1], [one["truth"] for one in windows[:-1] if one["version"] == windows[-1]["version"]]
+    window = windows[-1]
     truth, n = window["truth"], window["truth"]["labels"]
     summary: Json = {key: window[key] for key in ("version", "first", "last", "moved")}
     summary["n_moved"] = len({one["column"] for one in window["columns"] if one["matters"]})
@@ -95,29 +96,39 @@ def summarise(windows: Sequence[Json], metric: str) -> Json:
     estimate, mean = window["estimate"], truth["sum"] / n if n >= MIN_LABELS else None
     summary["estimated"] = estimate and {name: _score(metric, estimate[name]) for name in ("mean", "low", "high")}
     summary["true"] = None if mean is None else _score(metric, mean)
-    summary["rule"] = find_rule_change(window, before, metric)
+    summary["rule"] = find_rule_change([one for one in windows if one["version"] == window["version"]], metric)
     losses = {"true": mean, "estimated": estimate and estimate["mean"]}
     return summary | {"loss": {side: None if m is None else loss_of(metric, m) for side, m in losses.items()}}
 
 
-def find_rule_change(window: Json, before: Sequence[Json], metric: str) -> str:
-    """Say that labels contradict the estimate, which supposes the same rule, or those `before`; "" for neither."""
-    if window["truth"]["labels"] < MIN_LABELS:
-        return ""
-    n, (mean, error) = window["truth"]["labels"], _mean(window["truth"])
-    past = {name: sum(truth[name] for truth in before) for name in window["truth"]}
-    others, estimate = [], window["estimate"]
-    if estimate:
-        others.append(("was estimated", estimate["mean"], (estimate["high"] - estimate["low"]) / (2 * WIDTH)))
-    if past["labels"] >= MIN_LABELS:
-        others.append((f"was it by {past['labels']:,} labels before", *_mean(past)))
-    for words, other, its_error in others:
-        worse = (mean - other) * (1 if metric == RMSE else -1)
-        if worse > FAR * (error**2 + its_error**2) ** 0.5:
-            true, known = (f"{_score(metric, value):.3g}" for value in (mean, other))
-            drift = "the rule may have changed (concept drift)"
-            return f"{metric} is {true} by {n:,} labels where {known} {words}: {drift}"
+def find_rule_change(windows: Sequence[Json], metric: str) -> str:
+    """Say that labels contradict the estimate, which supposes the same rule, or those before; "" for neither.
+
+    `windows` are those of one version, the newest last. It alone is looked at, and some of the newest together: they
+    show what is too little for one.
+    """
+    for n_newest in HORIZONS:
+        newest, truth = windows[-n_newest:], _sum_truth(windows[-n_newest:])
+        if truth["labels"] < MIN_LABELS:
+            continue
+        mean, error = _mean(truth)
+        others, before = [], _sum_truth(windows[:-n_newest])
+        if estimates := [one["estimate"] for one in newest if one["estimate"]]:
+            middle, low, high = (sum(one[end] for one in estimates) / len(estimates) for end in ("mean", "low", "high"))
+            others.append(("{} was estimated", middle, (high - low) / (2 * WIDTH)))
+        if before["labels"] >= MIN_LABELS:
+            others.append((f"it was {{}} by {before['labels']:,} before", *_mean(before)))
+        for words, other, its_error in others:
+            worse = (mean - other) * (1 if metric == RMSE else -1)
+            if worse > FAR * (error**2 + its_error**2) ** 0.5:
+                true, known = (f"{_score(metric, value):.3g}" for value in (mean, other))
+                drift = "the rule may have changed (concept drift)"
+                return f"{metric} is {true} by {truth['labels']:,} labels where {words.format(known)}: {drift}"
     return ""
+
+
+def _sum_truth(windows: Sequence[Json]) -> Json:
+    return {name: sum(one["truth"][name] for one in windows) for name in ("labels", "sum", "squares")}
 
 
 def _mean(truth: Json) -> tuple[float, float]:

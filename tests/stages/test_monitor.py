@@ -18,6 +18,7 @@ from evergreen.stages.deploy.request_log import Entry, RequestLog
 from evergreen.stages.monitor import stage as monitor
 from evergreen.stages.monitor.column_changes import adjust_holm, find_changes
 from evergreen.stages.monitor.estimate import ScoreModel
+from evergreen.stages.monitor.findings import find_rule_change
 from evergreen.stages.monitor.reference import Reference, open_reference, write_reference
 from evergreen.stages.monitor.row_scores import find_metric
 from evergreen.stages.operation import MonitorConfig
@@ -344,3 +345,16 @@ def test_windows_of_a_series_are_compared_and_have_no_score(candidates, tmp_path
     latest = watched.look()["latest"]
     assert (latest["metric"], latest["estimated"]) == ("", None)
     assert latest["moved"][0].startswith("history: its values are 0.")  # the test rows are of another century
+
+
+def test_what_one_window_cannot_show_several_do():
+    def windows(n_windows, n_right):
+        truth = {"labels": 100, "sum": float(n_right), "squares": float(n_right)}
+        return [{"truth": truth, "estimate": {"mean": 0.88, "low": 0.83, "high": 0.93}}] * n_windows
+
+    before = windows(20, 90)
+    assert find_rule_change(before, "accuracy") == ""
+    assert find_rule_change(before + windows(1, 80), "accuracy") == ""
+    found = find_rule_change(before + windows(5, 80), "accuracy")
+    assert found.startswith("accuracy is 0.8 by 400 labels where it was 0.895 by 2,100 before: ")
+    assert find_rule_change(before + windows(5, 99), "accuracy") == ""  # better is no alarm
