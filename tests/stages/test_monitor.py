@@ -205,9 +205,10 @@ def test_labels_that_come_later_make_the_true_score_each_once(watch):
     assert [window["truth"]["labels"] for window in findings["windows"]] == [180, 40]
     assert findings["latest"]["true"] == right[360:400].mean()
     assert list(findings["labels"]["waiting"].values()) == [50]
+    watched.label([("r2", 0)])  # while others wait
     watched.ask(150)
     findings = watched.look()
-    assert [window["truth"]["labels"] for window in findings["windows"]] == [180, 40, 50]
+    assert [window["truth"]["labels"] for window in findings["windows"]] == [181, 40, 50]
     assert findings["labels"]["waiting"] == {}
     assert watched.look()["windows"] == findings["windows"]
 
