@@ -45,6 +45,7 @@ OTHER_MEANINGS = {
     "flows/schedule.py": {"tags"},  # of a deployment
     "flows/notifications.py": {"text"},  # of a message
     "stages/deploy/late_labels.py": {"labels"},  # answers that came later
+    **dict.fromkeys(("flows/format.py", "pages/monitor_page.py", "stages/monitor/findings.py"), {"labels"}),  # of these
     "stages/deploy/protocols/labels.py": {"labels"},
     "cli/application.py": {"labels"},  # a command: answers that came later
     "evergreen/client.py": {"labels"},  # which it sends

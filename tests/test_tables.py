@@ -50,8 +50,8 @@ def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
     assert "gender" in tables.PAGE.read_text()
 
 
-def test_half_of_the_tables_are_unseen():
-    assert sum(one.is_seen for one in SOURCES.values()) * 2 == len(SOURCES)
+def test_half_of_the_tables_at_least_are_unseen():
+    assert sum(one.is_seen for one in SOURCES.values()) * 2 <= len(SOURCES)
 
 
 def test_scores_are_scikit_learns():
