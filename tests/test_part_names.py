@@ -45,7 +45,9 @@ OTHER_MEANINGS = {
     "flows/schedule.py": {"tags"},  # of a deployment
     "flows/notifications.py": {"text"},  # of a message
     "stages/deploy/late_labels.py": {"labels"},  # answers that came later
-    **dict.fromkeys(("flows/format.py", "pages/monitor_page.py", "stages/monitor/findings.py"), {"labels"}),  # of these
+    "flows/format.py": {"labels"},
+    "pages/monitor_page.py": {"labels"},
+    "stages/monitor/": {"labels"},
     "stages/deploy/protocols/labels.py": {"labels"},
     "cli/application.py": {"labels"},  # a command: answers that came later
     "evergreen/client.py": {"labels"},  # which it sends
