@@ -11,6 +11,7 @@ from pathlib import Path
 
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.stages.deploy import stage as deploy
+from evergreen.stages.engines.dvc_served import served_file
 
 NAME = "tiny"
 YAML = """task: classification
@@ -113,6 +114,8 @@ class ChaosProject:
         self.git("tag", "-d", *TAGS)
         self.git("reset", "-q", "--soft", "HEAD~1")
         self.git("reset", "-q")
+        (self.root / served_file(NAME)).unlink(missing_ok=True)  # made by the release, too
+        shutil.rmtree(paths.served, ignore_errors=True)
         deploy.undeploy(self.root)
         if stage not in RELEASING:  # nothing is served: that would cost each cell half a minute
             with paths.pipeline.open("a") as file:
