@@ -201,6 +201,7 @@ def test_a_part_that_keeps_its_contract_passes(tmp_path):
         ("* SCALE", "* torch.rand(1)", "NameError: name 'torch' is not defined"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_wrong_with_an_architecture_is_told(tmp_path, good, bad, problem):
     file = write(tmp_path, "models/architectures/plain.py", GOOD.replace(good, bad)) / "models/architectures/plain.py"
     assert any(problem in told for told in found(file).values())

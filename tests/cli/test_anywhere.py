@@ -30,6 +30,7 @@ def test_help_is_on_stdout(tmp_path, words):
     assert done.stdout.startswith("Usage: evergreen")
 
 
+@pytest.mark.slow
 def test_completion_names_commands_options_and_pipelines_and_writes_nothing(tmp_path):
     (tmp_path / "dvc.yaml").touch()
     (tmp_path / "pipelines").mkdir()

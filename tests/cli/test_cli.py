@@ -139,6 +139,7 @@ def test_new_refuses_a_secret_and_keeps_a_variable(table, clone, capsys, monkeyp
     assert 'uri: "${HOUSES}/houses.csv"' in (clone / "pipelines" / "shop.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_new_loads_no_engine(table, clone):
     heavy = "{'torch', 'ray', 'prefect', 'dvc', 'sklearn', 'scipy'}"
     asked = ["new", "houses", "--from", "../houses.csv", "--target", "price"]

@@ -56,6 +56,7 @@ def test_it_says_what_moved_and_how_good_the_answers_are(monitored, capsys):
     assert value["latest"]["loss"] == {"true": 0.25, "estimated": pytest.approx(0.09)}
 
 
+@pytest.mark.slow
 def test_status_shows_it_in_a_column(monitored, capsys):
     head, line, *_ = shown(capsys, "status").splitlines()
     assert line.index("1 moved, accuracy 0.910 estimated") == head.index("requests")

@@ -62,6 +62,7 @@ def test_bytes_that_are_there_are_fetched(colleague, monkeypatch):
 
 
 @pytest.mark.parametrize("baseline_only", [False, True])
+@pytest.mark.slow
 def test_what_was_compared_with_the_baseline_alone_is_neither_recorded_nor_released(
     colleague, monkeypatch, baseline_only
 ):

@@ -133,6 +133,7 @@ def test_what_the_monitor_starts_trains_however_few_rows_are_new(collected):
     assert collected(1001, {}, trigger="drift", stale={}) == "there are no new rows, so nothing is trained"
 
 
+@pytest.mark.slow
 def test_looks_at_requests_have_a_schedule_of_their_own(paths, capsys):
     paths.pipeline.write_text(YAML + 'time_zone: Europe/Berlin\nmonitor: {schedule: "*/15 * * * *"}\n')
     operation = schedule.read_operations(paths.root, print)["churn"]

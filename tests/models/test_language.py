@@ -206,6 +206,7 @@ def test_text_is_written_as_the_data_are():
     assert units.detokenize("word", []) == ""
 
 
+@pytest.mark.slow
 def test_pretraining_learns_from_the_training_rows_and_changes_the_weights():
     tokens = rows(8)
     encoder = made("encoder", "classification", TARGETS["category"], pretrain=3).architecture

@@ -15,7 +15,10 @@ from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
 from evergreen.models.training.trainer import Trainer
 
-pytestmark = pytest.mark.skipif(not importlib.util.find_spec("transformers"), reason="an extra")  # a second to import
+pytestmark = [
+    pytest.mark.skipif(not importlib.util.find_spec("transformers"), reason="an extra"),
+    pytest.mark.slow,  # the library takes seconds to import
+]
 SETTINGS = {
     "vocab_size": 20,
     "hidden_size": 16,

@@ -244,6 +244,7 @@ def test_a_body_that_cannot_be_answered_gets_one_clear_message(endpoint, name):
 
 
 @pytest.mark.parametrize("content_type", [ARROW, PARQUET, NDJSON, CSV])
+@pytest.mark.slow
 def test_damaged_bodies_are_refused_and_break_nothing(endpoint, content_type):
     random, whole = Random(0), encode(table(50), content_type)
     statuses = set()

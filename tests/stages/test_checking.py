@@ -59,6 +59,7 @@ def test_twins_are_named_with_their_origins(tmp_path):
         assert second == first + 1
 
 
+@pytest.mark.slow
 def test_a_column_that_tells_stops_the_run_and_leaves_what_was_there(tmp_path):
     wishes = {"target": "y", "id_columns": ["name"], "drop_columns": ["day"]}
     assert [leak["columns"] for leak in found(tmp_path, table(tmp_path, leak=True), **wishes)] == [["says"]]

@@ -109,6 +109,7 @@ def test_another_seed_or_share_deals_anew_and_a_split_by_time_keeps_the_record(t
     assert len(read(paths.ready, "test")) == 160
 
 
+@pytest.mark.slow
 def test_rows_that_a_hash_split_before_stay_where_they_are(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(dealt_splits, "recall_splits", lambda reader, *_: (reader, []))  # as before rows were dealt

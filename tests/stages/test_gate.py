@@ -94,6 +94,7 @@ def finish(paths: Paths, **settings) -> TrainConfig:
 
 
 @pytest.mark.parametrize("settings", [{}, {"train_on_validation": True}])
+@pytest.mark.slow
 def test_the_candidate_is_calibrated_by_rows_it_has_not_learned_from(paths, settings):
     finish(paths, learning_rate=0.02, epochs=12, restore="last", **settings)
     card, model = read_json(paths.candidate / "model.json"), load_model(paths.candidate)

@@ -341,6 +341,7 @@ def test_the_json_schema_accepts_what_is_read_and_refuses_what_is_not():
         assert all("description" in field for field in schema["properties"][section]["properties"].values())
 
 
+@pytest.mark.slow
 def test_reading_needs_no_torch_and_no_arrow():
     code = (
         "import sys, pathlib; from evergreen.stages import pipeline; root = pathlib.Path.cwd()\n"

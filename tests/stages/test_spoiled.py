@@ -373,6 +373,7 @@ def test_an_odd_environment_ends_in_words(root, case):
     outside(root, "stop", **ENVIRONMENTS[case])
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_deleted_under_the_command_is_told(root, tmp_path):
     (tmp_path / "gone").mkdir()
     code = (

@@ -206,6 +206,7 @@ def test_a_streamed_run_ends_with_the_weights_of_one_from_memory(paths, tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_a_streamed_run_that_was_killed_goes_on_where_it_was(paths, tmp_path):
     made = plan(paths, checkpoint_seconds=0.0, batch_size=8, **EPOCHS)
     alone, killed = (at(made, tmp_path / name, window=100) for name in ("alone", "killed"))

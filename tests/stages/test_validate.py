@@ -55,6 +55,7 @@ def test_a_provisional_choice_is_for_a_person_to_release(root, tmp_path):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.slow
 def test_a_first_version_is_judged_against_the_baseline(root, name):
     paths = Paths(root, name)
     summary, metrics = validate(FAST, paths, released=None), read(paths)
@@ -221,6 +222,7 @@ def test_a_new_class_counts_as_wrong_for_the_released_version_and_asks_a_person(
     assert np.isfinite(metrics["released"]["log_loss"])
 
 
+@pytest.mark.slow
 def test_an_input_that_is_gone_leaves_the_decision_to_a_person(flowers, train, tmp_path):
     old = prepare_flowers(tmp_path, train, flowers, "old")
     new = prepare_flowers(tmp_path, train, flowers, "new", drop_columns=["sepal"])
@@ -244,6 +246,7 @@ def test_a_missing_or_broken_candidate_leaves_the_last_report(root, tmp_path):
     assert folder_version(digits.evaluation) == before
 
 
+@pytest.mark.slow
 def test_plots_are_tables_that_dvc_draws(root):
     paths = Paths(root, "digits")
     board = [{"architecture": "linear", "score": 0.95}, {"architecture": "cnn", "score": 0.99}]
