@@ -21,6 +21,7 @@ def synced(monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="Linux tells the name of an open file")
+@pytest.mark.slow  # it waits for the disk, which others keep busy
 def test_bytes_lie_on_the_disk_before_their_name(tmp_path, synced):
     write_text(tmp_path / "a.json", "{}")
     assert synced == ["temporary", tmp_path.name]
