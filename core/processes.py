@@ -15,6 +15,7 @@ from evergreen.core.files import read_json, write_json
 
 SAME_SECONDS = 1.5  # two readings of when a process began may lie apart: the machine's own start is rounded
 GRACE_SECONDS = 10.0  # between asking a process to end and ending it
+LOOKS_S = (0.0, 0.05, 0.2)  # pauses before each look for a process without a record
 RECORD = "EVERGREEN_RECORD"  # in the environment of what is launched: the file that records it
 TEXTS = ("url", "address", "dashboard", "token", "folder")  # of a record, where it has them
 HELD = 'read -r _ && exec "$0" "$@" </dev/null'  # begins at a line on its input, ends where that ends without one
@@ -67,7 +68,10 @@ def end_unrecorded(path: Path) -> bool:
     """End what was launched under a record that can no longer be read; return whether there was anything."""
     import psutil
 
-    found = [one for one in psutil.process_iter() if _environment(one).get(RECORD) == str(path)]
+    for pause_s in LOOKS_S:  # one that turns into its program just now shows no environment for a moment
+        time.sleep(pause_s)
+        if found := [one for one in psutil.process_iter() if _environment(one).get(RECORD) == str(path)]:
+            break
     for one in found:
         with suppress(psutil.NoSuchProcess):
             one.kill()
