@@ -40,9 +40,7 @@ def to_objects(columns: Columns) -> Objects:
 def answer_in_columns(network: Network, rows: Batch) -> Columns | Objects:
     """Return the task's answers to rows, in columns where it gives them; the network has to be in evaluation mode."""
     task = network.task
-    definer = next(
-        one for one in type(task).__mro__ if HOOKS & vars(one).keys()
-    )  # whose word about answers is the last
+    definer = next(one for one in type(task).__mro__ if HOOKS & vars(one).keys())  # its word about answers is the last
     return task.decode_columns(network(rows)) if "decode_columns" in vars(definer) else network.predict(rows)
 
 

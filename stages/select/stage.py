@@ -85,12 +85,11 @@ def _race(
 ) -> tuple[list[Any], float | None, str]:
     """Return the contenders, the seconds that are left of a plan that was cut off, else None, and what to tell."""
     from evergreen.data.spec import FeatureSpec
-    from evergreen.models.base import ROW_KINDS
     from evergreen.models.registry import find_architecture, find_task, is_tried_first
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines.shared_storage import share_folder
     from evergreen.stages.trials.contender import ContenderState
-    from evergreen.stages.trials.folds import default_folds
+    from evergreen.stages.trials.folds import default_folds, is_table
     from evergreen.stages.trials.race import Race
     from evergreen.stages.trials.trial import deciding_metric, max_rows, sampling_note
 
@@ -110,8 +109,7 @@ def _race(
         direction = deciding_metric(paths.ready)[1]
         folds = default_folds(spec, paths.ready) if config.folds is None else config.folds
         folds = 0 if sampling_note(paths.ready) else folds  # they learn from all rows, or from none
-        is_table = all(field.kind in ROW_KINDS for field in spec.inputs.values())
-        of_folds = plan.TABLE_WORK if is_table else plan.FOLDS_WORK
+        of_folds = plan.TABLE_WORK if is_table(spec) else plan.FOLDS_WORK
         race.planned = scale * (plan.RACE_WORK + (of_folds if folds else plan.FINALS_WORK))
         ranked = _halve(race, alive, config, scale * plan.RACE_WORK, direction, favourites, folds)
         if not race.is_cut:

@@ -40,6 +40,11 @@ def default_folds(spec: FeatureSpec, ready: Path) -> int:
     return FOLDS if len(np.unique(fold_ids(ready, rows), axis=0)) >= FOLDS else 0
 
 
+def is_table(spec: FeatureSpec) -> bool:
+    """Tell whether all inputs are values of a row as a whole, whose networks are small."""
+    return all(field.kind in ROW_KINDS for field in spec.inputs.values())
+
+
 def folds_note(ready: Path) -> str:
     """Say why few rows have no folds: a person set splits that random folds would not respect; "" otherwise."""
     spec = FeatureSpec.load(ready)
@@ -48,8 +53,7 @@ def folds_note(ready: Path) -> str:
 
 
 def _would_fold(spec: FeatureSpec) -> bool:
-    is_table = all(field.kind in ROW_KINDS for field in spec.inputs.values())
-    few = FEW_TABLE_ROWS if is_table else FEW_ROWS
+    few = FEW_TABLE_ROWS if is_table(spec) else FEW_ROWS
     return spec.rows["train"] + spec.rows["validation"] <= few and find_task(spec.task).CROSS_VALIDATES
 
 

@@ -16,7 +16,7 @@ from evergreen.core import parts
 from evergreen.core.priority import lower_priority
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.proposals import REPEATED, Finished, batch_stopper, batched_proposals, ledger_callback
-from evergreen.stages.trials.space import Search, excess
+from evergreen.stages.trials.space import Search
 from evergreen.stages.trials.trial import Trial
 
 MAX_FAILURES = 2  # of a trial's process: what a machine does is no fact about the trial
@@ -89,10 +89,9 @@ def _trainable(search: Search, until: float) -> Callable[[dict[str, Any]], None]
         place = Path(search.ready), search.version, search.task, search.architecture
         trial = Trial(*place, config["options"], search.seed + config.get("repeat", 0))
         counts = trial.counts() if search.objective or search.constraints else {}
-        for constraint in search.constraints:
-            if excess(constraint, counts) > 0:
-                tune.report({"rank": -math.inf, "breaks": constraint, "epochs": 0, "seconds": 0.0, **counts})
-                return
+        if broken := search.broken(counts):
+            tune.report({"rank": -math.inf, "breaks": broken, "epochs": 0, "seconds": 0.0, **counts})
+            return
         for chunk in range(1, search.chunks + 1):
             goal = chunk * trial.chunk
             score = trial.advance(goal, until - time.time())

@@ -39,11 +39,9 @@ class Search:
         chosen = {name: value for name, value in chosen.items() if value != CHOSEN[name]}
         return {**shared, "data": self.version, "stretches": self.chunks, **chosen}
 
-    def best(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """Return the entry with the best score; of equal ones the defaults, then the earliest."""
-        sign = 1 if self.metric[1] == "max" else -1
-        scored = [entry for entry in entries if entry["score"] is not None]
-        return max(scored, key=lambda entry: (sign * entry["score"], entry["options"] == self.defaults), default=None)
+    def broken(self, counts: Mapping[str, float]) -> str:
+        """Return the first constraint that these quantities break, or ""."""
+        return next((one for one in self.constraints if excess(one, counts) > 0), "")
 
     def choices(self) -> dict[str, Any]:
         """Return what is searched: per name a list of choices, or a range."""

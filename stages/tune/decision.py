@@ -30,12 +30,10 @@ def decide(
     repeated = _add_repeats(search, scored, again)
     eligible = repeated or scored
     first = next((row for row in eligible if row["options"] == search.defaults), None)
-    if search.objective:
-        best: Mapping[str, Any] | None = next(iter(order(search, eligible)), None)
-        is_better = best is not None and first is not None and best is not first
-    else:
-        best = search.best(eligible)
-        is_better = best is not None and first is not None and abs(best["score"] - first["score"]) > search.error
+    best = next(iter(order(search, eligible)), None)
+    is_better = False
+    if best and first and best is not first:
+        is_better = bool(search.objective) or abs(best["score"] - first["score"]) > search.error
     broken = next((row["state"] for row in rows if _breaks(row) and row["options"] == search.defaults), "")
     chosen = best if is_better or broken else first
     note = f"; the mean of {search.repeats} seeds decided between {len(repeated)}" if repeated else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
-from evergreen.stages.trials.space import Search, excess
+from evergreen.stages.trials.space import Search
 from evergreen.stages.trials.trial import Trial
 from evergreen.stages.tune.config import TuneConfig
 from evergreen.stages.tune.planned_search import open_search
@@ -36,9 +36,8 @@ def _train(search: Search, entry: Mapping[str, Any]) -> tuple[float | None, str]
     try:
         place = Path(search.ready), search.version, search.task, search.architecture
         trial = Trial(*place, entry["options"], search.seed)
-        for constraint in search.constraints:
-            if excess(constraint, trial.counts()) > 0:
-                return None, f"breaks {constraint}"
+        if search.constraints and (broken := search.broken(trial.counts())):
+            return None, f"breaks {broken}"
         goals = range(1, len(entry.get("curve") or [*range(search.chunks)]) + 1)
         scores = [trial.advance(chunk * trial.chunk, math.inf).value for chunk in goals]
     except (ValueError, ArithmeticError, RuntimeError) as error:

@@ -97,6 +97,7 @@ def _search(planned: PlannedSearch, left: float, paths: Paths, progress: Progres
     that was its. It ends by itself when this process does, for its input ends then.
     """
     from evergreen.stages.engines.shared_storage import scratch_folder, share_folder
+    from evergreen.stages.trials.ranking import order
 
     until = time.monotonic() + left
     search, trials = planned.search, planned.trials
@@ -117,7 +118,7 @@ def _search(planned: PlannedSearch, left: float, paths: Paths, progress: Progres
             process.stdin.flush()
             while process.poll() is None and (seconds_left := until - time.monotonic()) > 0:
                 entries = [*planned.finished().trials.values()]
-                best = search.best(entries)
+                best = next(iter(order(search, [one for one in entries if one["score"] is not None])), None)
                 state = {"trial": len(entries), "trials": trials, "best": best["score"] if best else None}
                 progress(stage="tune", **state)
                 with contextlib.suppress(subprocess.TimeoutExpired):
