@@ -12,7 +12,7 @@ from evergreen.core.errors import DataError, VersionError
 from evergreen.core.paths import Paths
 from evergreen.flows.version_diff import describe_version
 from evergreen.stages.engines import registration
-from evergreen.stages.engines.candidates import read_records
+from evergreen.stages.engines.candidates import read_records, recorded_outs
 from evergreen.stages.engines.dvc_cache import cached_files
 from evergreen.stages.engines.git_tags import Version
 from evergreen.stages.request_files import COLUMNS, read_requests
@@ -70,11 +70,8 @@ def _matching(table: pa.Table, request: str) -> Iterator[dict[str, Any]]:
 
 def _hashes(paths: Paths, version: Version) -> dict[str, str]:
     """Return the hash of each of OUTS that the version's commit records."""
-    stages = read_records(paths.root, version.commit, paths.name)
-    outs = {
-        out["path"].rpartition("/")[2]: out.get("md5", "") for one in stages.values() for out in one.get("outs", ())
-    }
-    return {name: outs[name] for name in OUTS if name in outs}
+    outs = recorded_outs(read_records(paths.root, version.commit, paths.name))
+    return {name: outs[name].get("md5", "") for name in OUTS if name in outs}
 
 
 def _count(root: Path, oid: str, origin: str) -> dict[str, int]:

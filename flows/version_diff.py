@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evergreen.core.errors import UserError, VersionError
+from evergreen.core.errors import UserError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
-from evergreen.stages.engines import registration, versions
-from evergreen.stages.engines.candidates import read_records
+from evergreen.stages.engines import versions
+from evergreen.stages.engines.candidates import read_records, recorded_outs
 from evergreen.stages.engines.git_tags import Version
 
 Facts = dict[str, Any]
@@ -19,14 +19,8 @@ def compare_versions(paths: Paths, before: str, after: str) -> dict[str, Any]:
 
     Raises VersionError where one of them is none.
     """
-    tags = registration.read_tags(paths)
     notes: list[str] = []
-    facts = []
-    for name in (before, after):
-        if (version := tags.find(name)) is None:
-            known = ", ".join(one.version for one in tags.versions) or "none"
-            raise VersionError(f"{paths.name} has no version {name}", fix=f"its versions: {known}")
-        facts.append(describe_version(paths, version, notes))
+    facts = [describe_version(paths, versions.find_version(paths, name), notes) for name in (before, after)]
     sections = list(dict.fromkeys(section for one in facts for section in one))
     changes = {section: _differences(*(one.get(section) for one in facts)) for section in sections}
     return {"changes": {section: one for section, one in changes.items() if one}, "notes": list(dict.fromkeys(notes))}
@@ -39,7 +33,7 @@ def describe_version(paths: Paths, version: Version, notes: list[str]) -> Facts:
     for stage in stages.values():
         for values in (stage.get("params") or {}).values():
             settings |= values
-    outs = {out["path"].rpartition("/")[2]: out for stage in stages.values() for out in stage.get("outs", ())}
+    outs = recorded_outs(stages)
     data = {name: {key: outs[name].get(key) for key in ("md5", "size")} for name in OUTS.values() if name in outs}
     facts: Facts = {"settings": settings, "data": data, "scores": versions.scores(version)}
     try:

@@ -53,6 +53,11 @@ def read_records(root: Path, commit: str, name: str) -> dict[str, Any]:
     return {stage: entry["stages"][f"{stage}@{name}"] for stage, entry in entries.items()}
 
 
+def recorded_outs(stages: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the outs of what `read_records` returned, by the last name of their path, such as "ready"."""
+    return {out["path"].rpartition("/")[2]: out for stage in stages.values() for out in stage.get("outs", ())}
+
+
 def stage_entry(lock: str, stage: str, name: str) -> str:
     """Return what a dvc.lock holds about a stage of a pipeline: reading all of it as YAML takes long."""
     _, head, rest = lock.partition(f"\n  {stage}@{name}:\n")

@@ -15,7 +15,7 @@ from evergreen.core.errors import VersionError
 from evergreen.core.files import atomic_directory
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.stages.engines import git_commits, git_tags
-from evergreen.stages.engines.candidates import read_own_tags, read_records, recorded_candidates
+from evergreen.stages.engines.candidates import read_own_tags, read_records, recorded_candidates, recorded_outs
 from evergreen.stages.engines.dvc_cache import export_folder, folder_md5, push
 from evergreen.stages.engines.dvc_code import write_code_versions as write_code_versions
 from evergreen.stages.engines.dvc_graph import graph_file, unregister_pipeline
@@ -191,11 +191,8 @@ def checked_out_rows(paths: Paths, version: str) -> Iterator[Path]:
 
     Raises VersionError where neither has them.
     """
-    outs = (
-        read_records(paths.root, find_version(paths, version).commit, paths.name).get("preprocess", {}).get("outs", [])
-    )
-    ready = paths.ready.relative_to(paths.root).as_posix()
-    oid = next((out["md5"] for out in outs if out["path"] == ready), None)
+    outs = recorded_outs(read_records(paths.root, find_version(paths, version).commit, paths.name))
+    oid = outs.get(paths.ready.name, {}).get("md5")
     if oid is None:
         raise VersionError(f"no commit records the rows of {paths.name} {version}", place="dvc.lock")
     with tempfile.TemporaryDirectory(prefix="rows-", dir=paths.home) as folder:
