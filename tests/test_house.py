@@ -19,7 +19,6 @@ PARTS = (
     "outcomes",
     "formats",
     "protocols",
-    "commands",
 )
 SHARED_NAMES = {"__init__", "__main__", "config", "stage"}  # said once a package
 MAX_FILES, MAX_LINES, MAX_FUNCTION_LINES = 35, 250, 50
