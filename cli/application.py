@@ -1,7 +1,7 @@
 """Read a command line, run one command and print its result.
 
-A command is one file: the function `run` in commands/run.py, with typed parameters, returns a CommandResult. Its module
-is imported when it is called; the list of commands is read from the sources.
+A command is one file, in `commands` or a folder there: the function `run` in commands/run.py, with typed parameters,
+returns a CommandResult. Its module is imported when it is called; the list of commands is read from the sources.
 """
 
 import ast
@@ -28,7 +28,8 @@ PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command l
 ALIASES = {"release": "approve"}  # other names of commands
 COMMANDS = (
     *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "report", "monitor", "predict", "features"),
-    *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "du", "stop"),
+    *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire"),
+    *("watch", "notify", "du", "stop"),
     *("trials", "rerun", "preflight"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )
@@ -98,16 +99,22 @@ def build_app(words: Sequence[str]) -> typer.Typer:
 
 def load_command(name: str) -> Callable[..., Any]:
     """Import the function behind a command."""
-    module = ALIASES.get(name, name).replace("-", "_")
-    command: Callable[..., Any] = getattr(importlib.import_module(f"evergreen.cli.commands.{module}"), module)
+    path = find_file(name)
+    module = ".".join(("evergreen.cli", *path.relative_to(Path(__file__).parent).with_suffix("").parts))
+    command: Callable[..., Any] = getattr(importlib.import_module(module), path.stem)
     return command
+
+
+def find_file(name: str) -> Path:
+    """Return the file of a command, in `commands` or a folder there."""
+    return next((Path(__file__).parent / "commands").rglob(f"{ALIASES.get(name, name).replace('-', '_')}.py"))
 
 
 def read_summary(name: str) -> str:
     """Read the first line of a command's docstring without importing its module."""
-    module = ALIASES.get(name, name).replace("-", "_")
-    tree = ast.parse((Path(__file__).parent / "commands" / f"{module}.py").read_text(encoding="utf-8"))
-    command = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == module)
+    path = find_file(name)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    command = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == path.stem)
     return (ast.get_docstring(command) or "").partition("\n")[0]
 
 

@@ -76,3 +76,11 @@ def format_monitored(latest: Mapping[str, Any]) -> str:
     if latest["true"] is not None:
         parts.append(f"{number_text(latest['true'])} true ({latest['labels']:,} labels)")
     return f"{label(latest['metric'])} {', '.join(parts)}" if parts else ""
+
+
+def format_challenger(rollout: dict[str, Any] | None) -> str:
+    """Say what is beside the version in production: "canary v1.3.0 for 10%"; "" for nothing."""
+    if not rollout or not rollout["version"]:
+        return ""
+    share = f" for {rollout['share'] * 100:g}%" * bool(rollout["share"])
+    return f"{rollout['role']} {rollout['version']}{share}"

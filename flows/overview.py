@@ -25,7 +25,7 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
     from evergreen.flows.schedule import pid_file
     from evergreen.flows.server import Server
     from evergreen.stages.deploy import stage as deploy
-    from evergreen.stages.engines import decisions, versions
+    from evergreen.stages.engines import challengers, decisions, versions
 
     versions.prepare(root)
     released, retired = versions.in_service(root), versions.retired(root)
@@ -46,6 +46,7 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
         "released": released,
         "served": served["pipelines"] if served else {},
         "decisions": decisions.decisions(root),
+        "rollouts": challengers.rollouts(root),
         "watching": watching is not None,
     }
     reasons = versions.stale_reasons(root, pipelines)
@@ -77,7 +78,7 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
     stale = ({} if "collect" in stale else _stale_source(pipeline, paths)) | stale
     newest = [*islice(run_log.read_runs(paths), NEWEST)]  # a run that overlaps another begins later and ends at once
     last = next((run for run in newest if run.end == "running"), newest[0] if newest else None)
-    event = known["released"].get(pipeline.name)
+    event, rollout = known["released"].get(pipeline.name), known["rollouts"].get(pipeline.name)
     done = next((run for run in newest if run.is_update), None)
     state, problem = _find_problem(pipeline, paths, last if last and last.end == "running" else done, case, stale)
     return {
@@ -94,6 +95,7 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
         "released": event.version if event else None,
         "since": event.date if event else None,
         "served": known["served"].get(pipeline.name),
+        "rollout": vars(rollout) if rollout else None,
         "engine": versions.served_by(paths, event.version) if event else "",
         "last_run": {key: value for key, value in vars(last).items() if key != "lines"} if last else None,
         "next": _next_run(pipeline) if known["watching"] else None,

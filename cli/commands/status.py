@@ -52,12 +52,13 @@ def _format_lines(pipelines: list[dict[str, Any]]) -> list[str]:
 
 
 def _format_facts(pipeline: dict[str, Any]) -> list[str]:
-    from evergreen.flows.format import format_age
+    from evergreen.flows.format import format_age, format_challenger
 
     if "mistake" in pipeline:
         return [""] * 4
     version, last = pipeline["released"], pipeline["last_run"]
     age = f"{version}, {format_age(pipeline['since'])}" if version else "none"
+    age = ", ".join(filter(None, [age, format_challenger(pipeline["rollout"])]))
     ended = f"{last['end']}, {format_age(last['started'])} ago" if last else "none"
     return [age, ended, pipeline["next"] or "", _format_requests(pipeline["requests"])]
 
@@ -74,10 +75,12 @@ def _format_requests(latest: dict[str, Any] | None) -> str:
 
 def _format_details(pipeline: dict[str, Any]) -> str:
     from evergreen.flows.approval import ask_for_word
+    from evergreen.flows.format import format_challenger
 
     if "mistake" in pipeline:
         return f"{pipeline['name']}\n  mistake   {pipeline['mistake']}"
     stale, last = "; ".join(f"{stage} ({reason})" for stage, reason in pipeline["stale"].items()), pipeline["last_run"]
+    rollout = pipeline["rollout"] or {"version": "", "pins": {}}
     shown = {
         "problem": pipeline["problem"] if pipeline["state"] in ("failed", "overdue") else None,
         "stale": stale or "nothing",
@@ -86,6 +89,8 @@ def _format_details(pipeline: dict[str, Any]) -> str:
         "waits": ask_for_word(pipeline["name"], pipeline["case"]) if pipeline["waits"] else None,
         "decided": format_decision(pipeline["decision"]),
         "released": f"{pipeline['released']}, since {pipeline['since'][:16]}" if pipeline["released"] else "nothing",
+        "beside": f"{format_challenger(rollout)}, since {rollout['since'][:16]}" if rollout["version"] else None,
+        "pinned": ", ".join(f"{key} {version}" for key, version in rollout["pins"].items()),
         "served": pipeline["served"],
         "engine": pipeline["engine"],
         "last run": f"{last['end']}, {last['started'][:16]}, {last['trigger']}" if last else "none",

@@ -1,6 +1,7 @@
 """Record what a person decides about a candidate in a tag: what, who, when and why."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from evergreen.core.errors import VersionError
@@ -9,7 +10,8 @@ from evergreen.stages.engines import git_commits, git_tags
 from evergreen.stages.engines.candidates import read_own_tags
 from evergreen.stages.engines.registration import candidate_version, put_event, read_tags, registered
 
-SIGNED = re.compile(r"(?:(?P<why>.+)\n\n)?(?P<what>Approved|Rejected)-by: (?P<who>.+)")
+DECISIONS = "Approved|Rejected|Deployed|Promoted|Aborted|Pinned|Unpinned"
+SIGNED = re.compile(rf"(?:(?P<why>.+)\n\n)?(?:[A-Z]\w*: .*\n)*(?P<what>{DECISIONS})-by: (?P<who>.+)")
 
 
 def decisions(root: Path) -> dict[str, dict[str, str]]:
@@ -38,9 +40,11 @@ def reject(paths: Paths, reason: str) -> str:
     return known.version
 
 
-def sign(root: Path, decision: str, reason: str) -> str:
-    """Return the message of a tag that says who decided and why; its date says when."""
-    return "\n\n".join(filter(None, [" ".join(reason.split()), f"{decision}-by: {git_commits.person(root)}"]))
+def sign(root: Path, decision: str, reason: str, facts: Mapping[str, object] | None = None, who: str = "") -> str:
+    """Return the message of a tag that says who decided and why; its date says when. Without `who` it is a person."""
+    signed = [*(facts or {}).items(), (f"{decision}-by", who or git_commits.person(root))]
+    lines = "\n".join(f"{name}: {value}" for name, value in signed)
+    return "\n\n".join(filter(None, [" ".join(reason.split()), lines]))
 
 
 def read_decision(event: git_tags.Event | None) -> dict[str, str] | None:

@@ -19,6 +19,10 @@ NAMES = re.compile(
     r"(?P<name>[^@#]+)(@(?P<version>v(?P<numbers>\d+\.\d+\.\d+)[^@#!]*)|#(?P<stage>[^@#!]+))(?P<cancel>!?)(#(?P<count>\d+))?"
 )
 
+FACT = re.compile(r"^([A-Z]\w*): (.*)$", re.MULTILINE)
+ROLES = ("canary", "shadow")  # stages of a challenger: a version beside the one in production
+PIN = "pin"  # the stage of a version that single callers are answered by
+
 
 @dataclass(frozen=True)
 class Version:
@@ -36,9 +40,15 @@ class Event:
     """A version that went into a stage, production for instance, or out of it."""
 
     stage: str
-    version: str  # "" where the stage was emptied
+    version: str
     date: str  # ISO 8601
     message: str
+    is_end: bool = False  # whether it went out of the stage
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The lines `Name: value` of its message."""
+        return dict(FACT.findall(self.message))
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Tags:
     @property
     def production_history(self) -> tuple[str, ...]:
         """The versions that went into production, oldest first; "" where it was emptied."""
-        return tuple(event.version for event in self.moves)
+        return tuple("" if event.is_end else event.version for event in self.moves)
 
     @property
     def production(self) -> str | None:
@@ -76,9 +86,32 @@ class Tags:
         return bool(self.newest and not self.production)
 
     def rejection(self, version: str) -> Event | None:
-        """Return the event by which a person rejected a version, unless it went into production later."""
-        last = next((event for event in reversed(self.events) if event.version == version), None)
-        return last if last and last.stage == "rejected" else None
+        """Return the event by which a version was rejected or aborted, unless it was tried or released later."""
+        last = next((event for event in reversed(self.events) if event.version == version and event.stage != PIN), None)
+        is_abort = last is not None and last.stage in ROLES and last.is_end
+        return last if last and (last.stage == "rejected" or is_abort) else None
+
+    @property
+    def challenger(self) -> Event | None:
+        """The event by which a version was put beside the one in production, until it ends or any is released."""
+        challenger = None
+        for event in self.events:
+            is_rejected = event.stage == "rejected" and challenger and challenger.version == event.version
+            if event.stage in ROLES:
+                challenger = None if event.is_end else event
+            elif event.stage == "production" or is_rejected:
+                challenger = None
+        return challenger
+
+    @property
+    def pins(self) -> dict[str, Event]:
+        """The events by which versions were set for single callers, by the caller's key or id."""
+        pins: dict[str, Event] = {}
+        for event in self.events:
+            if event.stage == PIN and (key := event.facts.get("Key")):
+                pins.pop(key, None)
+                pins |= {} if event.is_end else {key: event}
+        return pins
 
     def find(self, version: str) -> Version | None:
         """Return the version of that name, if there is one."""
@@ -147,7 +180,7 @@ def _parse_tags(events: list[tuple[re.Match[str], Version]], foreign: set[str]) 
     moves = [(match, one) for match, one in events if match["stage"] and one.commit in at]
     moves.sort(key=lambda move: _count(move[0]))
     history = tuple(
-        Event(match["stage"], "" if match["cancel"] else at[one.commit], one.date, one.message) for match, one in moves
+        Event(match["stage"], at[one.commit], one.date, one.message, bool(match["cancel"])) for match, one in moves
     )
     tags = Tags(tuple(versions), history, count, next_version(highest))
     marked = tuple(replace(one, production=one.version == tags.production) for one in versions)

@@ -95,11 +95,12 @@ def release(
     """
     chosen = _record_engine(paths, choose_engine)
     with registered(paths, message, chosen) as (tags, known):
+        is_tried = tags.challenger is not None and tags.challenger.version == known.version
         is_held_back = known.version in tags.production_history or tags.rejection(known.version) is not None
-        if not is_held_back or (again and known.version != tags.production):
+        if not (is_held_back or is_tried) or (again and known.version != tags.production):
             put_event(paths, "production", known, message or f"release {known.version}")
         elif known.version != tags.production:
-            how = "rejected" if tags.rejection(known.version) else "rolled back"
+            how = "rejected" if tags.rejection(known.version) else "made a challenger" if is_tried else "rolled back"
             back = f"`evergreen approve {paths.name}` puts it into service"
             say(f"{known.version} was {how}, so {tags.production or 'nothing'} stays in production; {back}")
     _say_notes(paths, say)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from evergreen.cli.commands.approve import change_release
+from evergreen.cli.commands.versions.approve import change_release
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import PipelineName
 

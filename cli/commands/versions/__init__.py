@@ -1,0 +1,1 @@
+"""Hold the commands that decide which version answers."""

@@ -1,0 +1,97 @@
+"""What stands beside the version in production: each step is a tag, and the tags alone say it. Real git."""
+
+import re
+import subprocess
+
+import pytest
+from gto.api import show
+
+from evergreen.cli import main
+from evergreen.core.errors import VersionError
+from evergreen.stages.engines import challengers, decisions, git_tags, registration, versions
+from evergreen.stages.engines.challengers import Rollout
+
+
+def rollout(paths):
+    git_tags.tag_prefix.cache_clear()
+    return challengers.rollouts(paths.root).get("churn", Rollout())
+
+
+@pytest.fixture
+def canary(paths, monkeypatch):
+    """The candidate, registered as v1.1.0, answers a tenth of the callers."""
+    monkeypatch.setattr(versions, "_say_notes", lambda *_: None)  # the project has no DVC repository
+    assert challengers.start(paths, None, "canary", 0.1, "seems better") == "v1.1.0"
+    return paths
+
+
+def test_each_step_is_a_tag_that_gto_reads_and_that_says_who_and_why(canary):
+    decision = decisions.decisions(canary.root)["churn"]
+    assert (decision["what"], decision["who"], decision["why"]) == ("Deployed", "Ada <ada@example.org>", "seems better")
+    assert [one["version"] for one in show(str(canary.root), "churn#canary")] == ["v1.1.0"]
+    now = rollout(canary)
+    assert (now.version, now.role, now.share, now.pins) == ("v1.1.0", "canary", 0.1, {})
+    challengers.pin(canary, "shop", "v1.0.0")
+    challengers.pin(canary, "kiosk 7", "v1.1.0")
+    assert rollout(canary).pins == {"shop": "v1.0.0", "kiosk 7": "v1.1.0"}
+    challengers.pin(canary, "shop", "")
+    assert challengers.promote(canary, "it held") == "v1.1.0"
+    assert versions.released(canary.root) == {"churn": "v1.1.0"}
+    assert rollout(canary) == Rollout(pins={"kiosk 7": "v1.1.0"})
+    tags = subprocess.run(["git", "tag", "--list"], cwd=canary.root, capture_output=True, text=True).stdout.split()
+    assert [name.partition("#")[2] for name in tags if "#" in name] == [
+        *("canary#2", "pin!#5", "pin#3", "pin#4", "production#1", "production#6"),
+    ]
+
+
+def test_the_tags_are_all_that_another_machine_needs(canary, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "clone"
+    subprocess.run(["git", "clone", "-q", canary.root, other], check=True)
+    assert challengers.rollouts(other) == challengers.rollouts(canary.root)
+
+
+def test_no_verdict_releases_what_is_tried_or_was_aborted(canary):
+    notes: list[str] = []
+    versions.release(canary, "better", notes.append)
+    assert versions.released(canary.root) == {"churn": "v1.0.0"}
+    assert "v1.1.0 was made a challenger, so v1.0.0 stays in production" in notes[0]
+    assert challengers.abort(canary, "it is slow", who="the flow canary") == "v1.1.0"
+    assert rollout(canary) == Rollout()
+    assert decisions.rejection(canary)["who"] == "the flow canary"
+    versions.release(canary, "better", notes.append)
+    assert versions.released(canary.root) == {"churn": "v1.0.0"}
+    challengers.start(canary, "v1.1.0", "shadow")
+    assert (rollout(canary).role, decisions.rejection(canary)) == ("shadow", None)
+
+
+def test_a_rejection_and_a_release_end_it(canary):
+    decisions.reject(canary, "no")
+    assert rollout(canary) == Rollout()
+    challengers.start(canary, "v1.1.0", "canary", 0.5)
+    versions.release(canary, "by hand", again=True)
+    assert rollout(canary) == Rollout()
+
+
+def test_a_mistake_is_one_line_and_no_tag(canary):
+    for problem, call in {
+        r"no version v9\.0\.0; its versions: v1\.0\.0, v1\.1\.0": lambda: challengers.start(canary, "v9.0.0", "shadow"),
+        r"v1\.0\.0 is in production": lambda: challengers.start(canary, "v1.0.0", "canary", 0.1),
+        r"'shop' is not pinned; pinned: nobody": lambda: challengers.pin(canary, "shop", ""),
+        r"no version v3\.0\.0": lambda: challengers.pin(canary, "shop", "v3.0.0"),
+    }.items():
+        with pytest.raises(VersionError, match=problem):
+            call()
+    with pytest.raises(VersionError, match="no challenger"):  # another one stands there by now
+        challengers.abort(canary, since="2020-01-01T00:00:00+00:00")
+    assert registration.read_tags(canary).count == 2
+
+
+def test_status_tells_what_is_beside(canary, capsys):
+    challengers.pin(canary, "shop", "v1.0.0")
+    assert main.main(["status"]) == 0
+    assert re.search(r"v1\.0\.0, \d+ \w+, canary v1\.1\.0 for 10%", capsys.readouterr().out)
+    assert main.main(["status", "churn"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"beside +canary v1\.1\.0 for 10%, since 20", shown)
+    assert re.search(r"pinned +shop v1\.0\.0", shown)
+    assert "decided   pinned v1.0.0 by Ada" in shown
