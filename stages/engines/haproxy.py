@@ -213,12 +213,9 @@ def keep_replica_local() -> None:
 
     Serve opens it on every interface and unpickles what arrives with the token; here no other machine needs it.
     """
-    import ray.serve._private.replica as replica
-    from ray._common.tls_utils import add_port_to_grpc_server
-    from ray.util import get_node_ip_address
+    from evergreen.stages.engines import ray_internals
 
-    if get_node_ip_address() == HOST:
-        replica.add_port_to_grpc_server = lambda server, _: add_port_to_grpc_server(server, f"{HOST}:0")
+    ray_internals.keep_replica_on(HOST)
 
 
 def _place(root: Path) -> Path:

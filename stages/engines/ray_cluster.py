@@ -28,7 +28,7 @@ from evergreen.core.processes import (
     read_record,
     remove_record,
 )
-from evergreen.stages.engines import cluster_file, ray_node, ray_watch
+from evergreen.stages.engines import cluster_file, ray_internals, ray_node, ray_watch
 from evergreen.stages.engines.preflight.reach import list_machines
 
 START_SECONDS = 180.0  # 4 on two idle cores; a start that fails ends long before
@@ -142,19 +142,14 @@ def _join(address: str, **options: Any) -> None:
     import logging
 
     import ray
-    from ray._private import ray_constants
-    from ray._private import worker as ray_worker
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     if ray.is_initialized():
         if ray.get_runtime_context().gcs_address == address:
             return
         ray.shutdown()
-    Config.initialize("")  # the mode of authentication is read when ray is imported: read it now
-    AuthenticationTokenLoader.instance().reset_cache()
-    if address.startswith(ray_node.LOOPBACK):  # else Ray looks for its services at this machine's outer address
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        ray_worker.print_to_stdstream = lambda *_, **__: None  # the end of a log that nobody asked for
+    ray_internals.read_token_again()
+    if address.startswith(ray_node.LOOPBACK):
+        ray_internals.stay_on_loopback()
     elif not address.startswith("ray://"):
         list_machines(address)  # where Ray would wait for minutes, or abort
     quietly = {"configure_logging": True, "logging_level": logging.ERROR, "log_to_driver": False}

@@ -15,6 +15,7 @@ from typing import Any
 
 from evergreen.core.files import make_private, read_json, write_json
 from evergreen.core.processes import describe_process, end_session, is_alive, read_record
+from evergreen.stages.engines import ray_internals
 
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.25  # between two looks whether all of Ray lives
@@ -24,20 +25,13 @@ LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/
 
 
 def lead(root: Path) -> None:
-    """Start Ray's processes as children that die with this one, and stay until one of them or the record is gone.
-
-    Ray's own starters, `ray start` and `ray.init`, turn loopback into the machine's outer address, add a server on a
-    fixed port, or fix an agent's port; the node that they both start takes what is said here.
-    """
-    from ray._private.node import Node
-    from ray._private.parameter import RayParams
-
+    """Start Ray's processes as children that die with this one, and stay until one of them or the record is gone."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     record = read_json(place(root))
     own = Path(record["folder"])
     own.parent.mkdir(mode=0o700, exist_ok=own.parent == home(root))
     own.mkdir(mode=0o700)
-    parameters = RayParams(
+    node = ray_internals.start_head(
         node_ip_address=LOOPBACK,
         include_dashboard=True,  # Serve is configured through it
         dashboard_host=LOOPBACK,
@@ -51,7 +45,6 @@ def lead(root: Path) -> None:
         no_monitor=True,  # it scales clouds
         include_log_monitor=False,  # nobody prints workers' logs
     )
-    node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
     record |= {
         "address": node.gcs_address,
         "dashboard": f"http://{node.webui_url}",

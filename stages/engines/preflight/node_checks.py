@@ -81,9 +81,9 @@ def check_token(given: Given) -> Iterator[Finding]:
     """Check that Ray lets in nobody without the cluster's token."""
     if not given.is_cluster:
         return
-    from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
+    from evergreen.stages.engines.ray_internals import asks_for_token
 
-    if get_authentication_mode() == AuthenticationMode.TOKEN:
+    if asks_for_token():
         yield Finding("token", "ok", "Ray asks for the token")
     else:
         fix = "start it with RAY_AUTH_MODE=token and the token's file in RAY_AUTH_TOKEN_PATH"

@@ -23,8 +23,9 @@ def list_machines(address: str) -> list[Machine]:
         PipelineError: it does not know this process's token, or this machine is none of the cluster's.
     """
     import psutil
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError, RayError
+
+    from evergreen.stages.engines.ray_internals import list_nodes
 
     host, _, port = address.rpartition(":")
     try:
@@ -33,17 +34,12 @@ def list_machines(address: str) -> list[Machine]:
         fix = "start Ray there, or set the address in cluster.yaml"
         raise OutageError(f"no cluster answers ({error})", place=address, fix=fix) from None
     try:
-        nodes = GcsClient(address=address).get_all_node_info().values()
+        machines = [Machine(**node) for node in list_nodes(address)]
     except AuthenticationError:
         raise PipelineError("the cluster does not take this token", place=address, fix=TOKEN) from None
     except RayError as error:
         problem = f"what answers there is no Ray of this version ({str(error).partition(chr(10))[0]})"
         raise OutageError(problem, place=address, fix="ray status on that machine tells more") from None
-    machines = [
-        Machine(node.node_manager_hostname, node.node_manager_address, dict(node.resources_total), node.node_id.hex())
-        for node in nodes
-        if node.state == 0  # alive
-    ]
     own = {each.address for addresses in psutil.net_if_addrs().values() for each in addresses}
     if not own & {machine.address for machine in machines}:
         others = ", ".join(machine.name for machine in machines)
