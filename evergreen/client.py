@@ -7,8 +7,9 @@ import io
 import json
 import random
 import time
-from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self
 from urllib.parse import quote
 
 import httpx
@@ -24,6 +25,7 @@ AGAIN = {429, 502, 503, 504}  # too much waits, or who would answer is being rep
 FIRST_WAIT_S, MAX_WAIT_S = 0.2, 30.0
 Step = tuple[float, dict[str, Any]]  # seconds to wait, and then what to send
 Steps = Generator[Step, httpx.Response | httpx.TransportError, Any]
+Parameters = ParamSpec("Parameters")
 
 
 class EndpointError(UserError):
@@ -34,16 +36,54 @@ class EndpointError(UserError):
         self.status, self.request_id = status, request_id
 
 
+def _request(steps: Callable[Parameters, Steps]) -> Callable[Parameters, Any]:
+    """Make of a method that yields what is to be sent one that sends it, and returns what comes back.
+
+    Of an `AsyncClient` it returns that to `await`.
+    """
+
+    @wraps(steps)
+    def send(*args: Parameters.args, **options: Parameters.kwargs) -> Any:
+        client: Any = args[0]
+        return client._run(steps(*args, **options))
+
+    return send
+
+
 class _Requests:
-    """What both clients send, and how they read what comes back, without a connection."""
+    """Make the requests of both clients and read what comes back, without a connection.
 
-    def __init__(self, url: str, key: str, timeout_s: float, retries: int) -> None:
-        self.retries = retries
+    A request that found no place (429), or nobody who answers (502 to 504, a broken connection), is asked again:
+    `retries` times, after what Retry-After says, or after waits that double.
+
+    Args:
+        url: address of the endpoint.
+        key: an API key, if the endpoint wants one.
+        timeout_s: seconds without a byte after which a request counts as unanswered.
+        retries: how often a request is asked again.
+    """
+
+    _CONNECTION: ClassVar[Any]
+
+    def __init__(self, url: str, *, key: str = "", timeout_s: float = 60, retries: int = 4) -> None:
+        self.url, self.retries = url, retries
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._options: dict[str, Any] = {"base_url": url, "headers": headers, "timeout": timeout_s}
+        self._http = self._CONNECTION(base_url=url, headers=headers, timeout=timeout_s)
 
-    def _predict(self, name: str, frame: Any, version: str) -> Steps:
+    @_request
+    def predict(self, name: str, frame: Any, *, version: str = "", coverage: float = 0) -> Steps:
+        """Predict each row of a frame, as `Model.predict` does: a list of dicts for such a list, else an Arrow table.
+
+        Lists travel as lines of JSON, other frames as Arrow; both may have any number of rows. With a `coverage`
+        answers are as wide as holds for that share of rows.
+
+        Raises:
+            EndpointError: the endpoint refused the rows, the key, the pipeline or the version, and says why.
+            OutageError: nobody answered.
+            DataError: the frame is none.
+        """
         path = "/".join(["", *(quote(part, safe="") for part in (name, version) if part), "predict"])
+        path += f"?coverage={coverage}" if coverage else ""
         if is_rows(frame):
             lines = "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in frame)
             response = yield from self._send(path, content=lines.encode(), headers={"Content-Type": NDJSON})
@@ -54,11 +94,15 @@ class _Requests:
         response = yield from self._send(path, content=body, headers={"Content-Type": ARROW})
         return pa.ipc.open_stream(response.content).read_all()
 
-    def _add_labels(self, name: str, labels: Sequence[Mapping[str, Any]]) -> Steps:
+    @_request
+    def add_labels(self, name: str, labels: Sequence[Mapping[str, Any]]) -> Steps:
+        """Send what was true of rows that were asked; return how many were stored, unknown and double."""
         response = yield from self._send(f"/{quote(name, safe='')}/labels", json={"labels": list(labels)})
         return response.json()
 
-    def _describe(self, name: str) -> Steps:
+    @_request
+    def describe(self, name: str) -> Steps:
+        """Return the version in service, its scores, and the fields of a row."""
         response = yield from self._send(f"/{quote(name, safe='')}", method="GET")
         return response.json()
 
@@ -74,7 +118,7 @@ class _Requests:
                 wait_s = min(float(answer.headers["Retry-After"]), MAX_WAIT_S)
         if isinstance(answer, httpx.TransportError):
             problem = f"no answer after {self.retries + 1} tries: {answer or type(answer).__name__}"
-            raise OutageError(problem, place=str(self._options["base_url"])) from answer
+            raise OutageError(problem, place=self.url) from answer
         if answer.is_error:
             try:
                 told = answer.json()
@@ -87,41 +131,10 @@ class _Requests:
 class Client(_Requests):
     """Ask an endpoint, one request after another: `Client("http://127.0.0.1:8000").predict("churn", frame)`.
 
-    A request that found no place (429), or nobody who answers (502 to 504, a broken connection), is asked again:
-    `retries` times, after what Retry-After says, or after waits that double. Use it in a `with` block, or close it.
-
-    Args:
-        url: address of the endpoint.
-        key: an API key, if the endpoint wants one.
-        timeout_s: seconds without a byte after which a request counts as unanswered.
-        retries: how often a request is asked again.
+    Use it in a `with` block, or close it.
     """
 
-    def __init__(self, url: str, *, key: str = "", timeout_s: float = 60, retries: int = 4) -> None:
-        super().__init__(url, key, timeout_s, retries)
-        self._http = httpx.Client(**self._options)
-
-    def predict(self, name: str, frame: Any, *, version: str = "") -> Any:
-        """Predict each row of a frame, as `Model.predict` does: a list of dicts for such a list, else an Arrow table.
-
-        Lists travel as lines of JSON, other frames as Arrow; both may have any number of rows.
-
-        Raises:
-            EndpointError: the endpoint refused the rows, the key, the pipeline or the version, and says why.
-            OutageError: nobody answered.
-            DataError: the frame is none.
-        """
-        return self._run(self._predict(name, frame, version))
-
-    def add_labels(self, name: str, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Send what was true of rows that were asked; return how many were stored, unknown and double."""
-        answer: dict[str, Any] = self._run(self._add_labels(name, labels))
-        return answer
-
-    def describe(self, name: str) -> dict[str, Any]:
-        """Return the version in service, its scores, and the fields of a row."""
-        answer: dict[str, Any] = self._run(self._describe(name))
-        return answer
+    _CONNECTION = httpx.Client
 
     def close(self) -> None:
         """Close the connections."""
@@ -150,24 +163,7 @@ class Client(_Requests):
 class AsyncClient(_Requests):
     """Ask an endpoint, many requests at once: as `Client`, with `await` and `async with`."""
 
-    def __init__(self, url: str, *, key: str = "", timeout_s: float = 60, retries: int = 4) -> None:
-        """Take what `Client` takes."""
-        super().__init__(url, key, timeout_s, retries)
-        self._http = httpx.AsyncClient(**self._options)
-
-    async def predict(self, name: str, frame: Any, *, version: str = "") -> Any:
-        """Predict each row of a frame, as `Client.predict` does."""
-        return await self._run(self._predict(name, frame, version))
-
-    async def add_labels(self, name: str, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Send what was true of rows that were asked, as `Client.add_labels` does."""
-        answer: dict[str, Any] = await self._run(self._add_labels(name, labels))
-        return answer
-
-    async def describe(self, name: str) -> dict[str, Any]:
-        """Return the version in service, its scores, and the fields of a row."""
-        answer: dict[str, Any] = await self._run(self._describe(name))
-        return answer
+    _CONNECTION = httpx.AsyncClient
 
     async def close(self) -> None:
         """Close the connections."""

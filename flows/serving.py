@@ -44,7 +44,10 @@ def deploy_released(root: Path, progress: Progress = no_progress, needed: str = 
     for name, version in versions.released(root).items():
         progress(stage="deploy", fetch=f"{name} {version}")
         try:
-            released[name] = {"version": version, "path": str(versions.checkout(Paths(root, name), version))}
+            paths = Paths(root, name)
+            released[name] = {"version": version, "path": str(versions.checkout(paths, version))}
+            if predictions := versions.checkout_predictions(paths, version):
+                released[name]["predictions"] = str(predictions)
         except (UserError, OSError) as error:
             failures[name] = str(error)
             continue

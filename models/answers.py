@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,24 @@ HOOKS = {"predict", "decode", "decode_columns"}  # of a task; the class that has
 def to_objects(columns: Columns) -> Objects:
     """Return columns as one object a row, with plain values as JSON has them."""
     return [dict(zip(columns, row, strict=True)) for row in zip(*map(_to_list, columns.values()), strict=True)]
+
+
+@overload
+def mark_abstentions(answers: Objects, least: float) -> Objects: ...
+@overload
+def mark_abstentions(answers: Columns | Objects, least: float) -> Columns | Objects: ...
+def mark_abstentions(answers: Columns | Objects, least: float) -> Columns | Objects:
+    """Say of each answer of one class whether it `abstains`: its highest probability is below `least`, if that is any.
+
+    The class stays the answer: who takes it all the same may (Chow 1970).
+    """
+    if not least:
+        return answers
+    if isinstance(answers, list):
+        return [one | {"abstains": max(one["probabilities"].values()) < least} for one in answers]
+    probabilities = answers["probabilities"]
+    assert isinstance(probabilities, Named)
+    return {**answers, "abstains": probabilities.values.amax(1) < least}
 
 
 def answer_in_columns(network: Network, rows: Batch) -> Columns | Objects:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from evergreen.data.spec import FeatureSpec
     from evergreen.data.unusual_values import UnusualValues
+    from evergreen.models.answers import Objects
     from evergreen.models.network import Network
     from evergreen.stages.answer_table import Answers
 
@@ -48,12 +49,15 @@ class Model:
     network: Network
     spec: FeatureSpec
     card: dict[str, Any]
+    extend: Callable[[Objects], Objects] | None = None  # what more its answers are to say
 
     def predict(
         self, table: pa.Table, batch_size: int = 1024, unusual: UnusualValues | None = None
     ) -> list[dict[str, Any]]:
         """Return one answer per row of raw columns, as the task words it; count in `unusual` what is new about them."""
-        return [one for part in self._answer(self.network.predict, table, batch_size, unusual=unusual) for one in part]
+        parts = self._answer(self.network.predict, table, batch_size, unusual=unusual)
+        answers = [one for part in parts for one in part]
+        return self.extend(answers) if self.extend and answers else answers
 
     def answer(
         self, table: pa.Table, batch_size: int = 1024, unusual: UnusualValues | None = None, *, is_valid: bool = False
@@ -63,7 +67,8 @@ class Model:
         from evergreen.stages.answer_table import Answers
 
         answer = partial(answer_in_columns, self.network)
-        return Answers([*self._answer(answer, table, batch_size, unusual=unusual, is_valid=is_valid)])
+        answers = Answers([*self._answer(answer, table, batch_size, unusual=unusual, is_valid=is_valid)])
+        return Answers([self.extend(answers.objects)]) if self.extend else answers
 
     def _answer(
         self, answer: Callable[[Any], Part], table: pa.Table, batch_size: int, **options: Any

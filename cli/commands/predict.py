@@ -25,6 +25,12 @@ def predict(
         Literal["stop", "skip"],
         typer.Option("--on-error", help="At a row that cannot be answered: stop, or skip it and write it beside."),
     ] = "stop",
+    coverage: Annotated[
+        float,
+        typer.Option(
+            "--coverage", metavar="SHARE", min=0, max=0.9999, help="Share of rows for which answers are to hold."
+        ),
+    ] = 0.0,
 ) -> CommandResult:
     """Predict the rows of a file with the released model.
 
@@ -39,6 +45,9 @@ def predict(
     A row that the model cannot take ends the whole call: the message names its line, and nothing is written. With
     `--on-error skip` such rows are written to OUTPUT.rejected.csv, each with its reason, and the others are answered.
 
+    With `--coverage 0.9` an answer is as wide as holds for nine rows in ten, by the release's answers to its test rows:
+    `low` and `high` of a number or a forecast, the `set` of classes.
+
     In a .csv file, a text that a spreadsheet would run as a formula begins with an apostrophe; a .parquet file holds
     every text as it is.
     """
@@ -46,7 +55,7 @@ def predict(
 
     _, paths = open_pipeline(name)
     with console_progress() as progress:
-        value = batch.predict(paths, file, output, progress, raw=raw, on_error=on_error)
+        value = batch.predict(paths, file, output, progress, raw=raw, on_error=on_error, coverage=coverage)
     return CommandResult(value, format_predictions(value))
 
 

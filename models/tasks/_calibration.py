@@ -1,16 +1,19 @@
 """Make probabilities of classes hold: for their real shares, and on rows that a network has not learned from."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from evergreen.models.answers import Objects
 from evergreen.models.base import FieldLike, Task
 
 LIMIT = math.log(20)  # of a temperature's logarithm, either way
 HALVINGS = 40
+ROUNDING = 1e-5  # share of a probability: those of answers have the digits of float32
 TIE = 1e-3  # share of a class's advantage that its rows keep, so that the commoner of two equal classes is answered
 
 
@@ -81,6 +84,30 @@ class CalibratedTask(Task):
         self.temperature.fill_(chosen)
         losses = {"log_loss_before": float(before_N.mean()), "log_loss_after": float(after_N.mean())}
         return {"temperature": chosen, **losses, "rows": n_rows}
+
+    def misses(self, stored: Mapping[str, list[Any]]) -> Tensor | None:
+        """Return the log-loss of each row, (N,); None of many labels, and where the rows are scored otherwise."""
+        if self.many or "confidence" not in stored:
+            return None
+        losses_N, likeliest_N = (
+            torch.tensor(stored[name], dtype=torch.float64) for name in ("row_score", "confidence")
+        )
+        p_N = torch.exp(-losses_N)  # of the true class: it is the likeliest, or has no more than the rest
+        are_losses = ((p_N - likeliest_N).abs() < ROUNDING) | (p_N < 1 - likeliest_N + ROUNDING)
+        return losses_N if bool(are_losses.all()) else None
+
+    def widen(self, answers: Objects, limit: Tensor) -> Objects:
+        """Add `set`: the classes whose log-loss would be at most `limit` (Sadinle, Lei and Wasserman 2019)."""
+        floor = math.exp(-float(limit)) - ROUNDING * math.exp(-float(limit))
+        return [
+            answer
+            | {
+                "set": [
+                    one for one, p in zip(self.classes, answer["probabilities"].values(), strict=True) if p >= floor
+                ]
+            }
+            for answer in answers
+        ]
 
     def log_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the log-loss of each row (N,), float64, of labels the mean over them (Good 1952)."""

@@ -1,7 +1,7 @@
 """Share losses of numbers, quantiles and calibrated intervals between regression and forecasting."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from evergreen.core.config import OpenShare, Share
 from evergreen.core.errors import ModelError, suggest
-from evergreen.models.answers import Columns, Named
+from evergreen.models.answers import Columns, Named, Objects
 from evergreen.models.base import FieldLike, Task
 from evergreen.models.target_scaling import InverseTarget
 
@@ -20,6 +20,8 @@ LOSSES: dict[str, Loss] = {
     "mae": functional.l1_loss,  # least absolute deviations (Boscovich 1757): the median is right
     "huber": functional.huber_loss,  # squares up to one deviation, absolutes beyond (Huber 1964)
 }
+
+ENDS = ("low", "high", "prediction")
 
 
 class NumericTask(Task):
@@ -118,6 +120,26 @@ class NumericTask(Task):
         outside = torch.maximum(low - target, target - high).view(len(target), -1).sort(0).values
         rank = math.ceil((len(target) + 1) * self.coverage) - 1
         return {"margin": outside[min(rank, len(target) - 1)].view(self.shape)} if self.coverage else {}
+
+    def misses(self, stored: Mapping[str, list[Any]]) -> Tensor:
+        """Return how far each row lies outside its answer, (N, *S), encoded; below 0 within."""
+        low, high, _ = self._encoded_ends(stored)
+        actual = self.units.encode(torch.tensor(stored["actual"], dtype=torch.float64))
+        return torch.maximum(low - actual, actual - high)
+
+    def widen(self, answers: Objects, limit: Tensor) -> Objects:
+        """Move `low` and `high` apart by `limit`, encoded (Romano, Patterson and Candès 2019); past no prediction."""
+        low, high, middle = self._encoded_ends(
+            {name: [one[name] for one in answers] for name in ENDS if name in answers[0]}
+        )
+        ends = torch.minimum(low - limit, middle), torch.maximum(high + limit, middle)
+        pairs = zip(answers, *(self.units(end).tolist() for end in ends), strict=True)
+        return [answer | {"low": low, "high": high} for answer, low, high in pairs]
+
+    def _encoded_ends(self, columns: Mapping[str, list[Any]]) -> list[Tensor]:
+        """Return low, high and prediction of answers, (N, *S) each; without an interval all are the last."""
+        some = [columns.get(name, columns["prediction"]) for name in ENDS]
+        return [self.units.encode(torch.tensor(one, dtype=torch.float64)) for one in some]
 
     def bounds(self, output: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return (low, high), (N, *S) each in the data's units; None where no interval is known."""

@@ -13,24 +13,24 @@ import io
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from evergreen.core.errors import DataError
 from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy.answer_options import AnswerOptions
 from evergreen.stages.deploy.formats import BATCH_ROWS, formats
 from evergreen.stages.deploy.request_body import RAISE, RequestError, while_connected
 from evergreen.stages.deploy.request_log import Entry
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from starlette.responses import Response
 
     from evergreen.stages.deploy.endpoint import Endpoint
     from evergreen.stages.deploy.formats import Format
-    from evergreen.stages.deploy.loaded_version import LoadedVersion
+    from evergreen.stages.deploy.loaded_version import LoadedVersion, Parsed
     from evergreen.stages.deploy.protocols import Call
     from evergreen.stages.deploy.request_log import RequestLog
 
@@ -64,13 +64,14 @@ async def answer_body(
     from starlette.responses import StreamingResponse
 
     reading, writing = (formats()[one] for one in types)
+    options = AnswerOptions.read(call.request.query_params, served)
     limits, about = served.limits, {"version": served.version, "request_id": call.request_id}
     target = tempfile.TemporaryFile(dir=endpoint.home)  # noqa: SIM115
     call.ends.append(target.close)
     max_line = limits["max_body_bytes"] if reading.IS_TEXT else 0
     try:
         async with endpoint.spools.spool(call, limits, endpoint.home, max_line) as source:
-            work = _BulkWork(call, name, served, source, target, endpoint.log)
+            work = _BulkWork(call, name, served, source, target, endpoint.log, options)
             job = endpoint.bulk.submit(writing.write, target, work.answer_batches(reading), about)
             try:
                 await while_connected(asyncio.wrap_future(job), call.request)
@@ -100,6 +101,7 @@ class _BulkWork:
     source: IO[bytes]
     target: IO[bytes]
     log: RequestLog | None
+    options: AnswerOptions
     has_left: threading.Event = field(default_factory=threading.Event)  # whether the client has
 
     def answer_batches(self, reading: Format) -> Iterator[Answers]:
@@ -109,12 +111,15 @@ class _BulkWork:
             self.call.caller.spend("rows_per_minute", len(rows))
             _check_rows(n_rows + len(rows), served.limits)
             if rows.table is None:
-                table, row_ids = served.read_rows(rows.objects, n_rows)
+                parsed = served.read_rows(rows.objects, n_rows)
             else:
-                table, row_ids = served.read_table(rows.table, rows.faults, n_rows)
+                parsed = served.read_table(rows.table, rows.faults, n_rows)
             for first in range(0, len(rows), BATCH_ROWS):
-                ids = row_ids and row_ids[first : first + BATCH_ROWS]
-                yield self._answer(table.slice(first, BATCH_ROWS), ids, n_rows + first, is_valid=rows.table is not None)
+                few = parsed.slice(first, BATCH_ROWS)
+                answers = self._answer(few, n_rows + first, is_valid=rows.table is not None)
+                if self.options.coverage or few.moments:
+                    answers = Answers([self.options.extend(answers.objects, served, few.moments)])
+                yield answers
             n_rows += len(rows)
         if not n_rows:
             raise DataError("there are no rows", place="the body", fix="send one row or more")
@@ -124,15 +129,15 @@ class _BulkWork:
         many = READ_ROWS if self.served.has_plain_columns else BATCH_ROWS
         return int(max(1, min(many, self.served.limits["max_decoded_bytes"] // max(1, self.served.row_bytes))))
 
-    def _answer(self, table: pa.Table, row_ids: Sequence[Any] | None, first_row: int, *, is_valid: bool) -> Answers:
-        served, start = self.served, time.perf_counter()
+    def _answer(self, rows: Parsed, first_row: int, *, is_valid: bool) -> Answers:
+        served, table, start = self.served, rows.table, time.perf_counter()
         if self.has_left.is_set():
             raise InterruptedError
         _check_bytes(self.target.tell(), served.limits)
         answers = served.answer_table(table, is_valid=is_valid)
         if self.log:
             seconds, who = time.perf_counter() - start, (self.call.request_id, self.call.caller.name)
-            self.log.put(Entry(self.name, served, table, answers, *who, seconds, table.nbytes, row_ids, first_row))
+            self.log.put(Entry(self.name, served, table, answers, *who, seconds, table.nbytes, rows.row_ids, first_row))
         return answers
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import logging
 import re
 import secrets
 import sys
@@ -22,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import suggest
-from evergreen.core.files import make_private
 from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy.answer_options import AnswerOptions
 from evergreen.stages.deploy.api_keys import Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
 from evergreen.stages.deploy.counters import PUBLISH_SECONDS, Counters, publish
@@ -32,7 +31,7 @@ from evergreen.stages.deploy.openapi import Documents
 from evergreen.stages.deploy.protocols import Call, find_handler
 from evergreen.stages.deploy.request_body import BodyReader, RequestError, while_connected
 from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
-from evergreen.stages.deploy.request_log import Entry, RequestLog
+from evergreen.stages.deploy.request_log import Entry, RequestLog, make_home
 from evergreen.stages.deploy.responses import json_response
 from evergreen.stages.engines import haproxy
 
@@ -73,7 +72,7 @@ class Endpoint:
         """Serve what `config` says from now on.
 
         It is {"revision", "hosts", "home", "needs_key", "replicas", "pipelines"}, the last one {name: {"version",
-        "path", "limits"}}.
+        "path", "predictions", "limits"}}.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -91,7 +90,7 @@ class Endpoint:
         self.documents = Documents(self.served)
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
         self.revision, self.hosts = config["revision"], config.get("hosts", [])
-        self.home = _make_home(config.get("home"))
+        self.home = make_home(config.get("home"))
         if self.home and self.log is None:
             self.log = RequestLog(self.home, self.replica)
             atexit.register(self.log.close)
@@ -177,12 +176,14 @@ class Endpoint:
     ) -> list[dict[str, Any]]:
         """Return one answer for each row that `parse` reads in the request's body."""
         start = time.perf_counter()
+        options = AnswerOptions.read(call.request.query_params, served)
         async with self.bodies.read(call, served.limits) as body:
             n_bytes = len(body)
             if served.takes_files or n_bytes > QUICK_BYTES:
-                table, row_ids = await asyncio.get_running_loop().run_in_executor(self.parsing, parse, body)
+                parsed = await asyncio.get_running_loop().run_in_executor(self.parsing, parse, body)
             else:
-                table, row_ids = parse(body)
+                parsed = parse(body)
+            table = parsed.table
             call.caller.spend("rows_per_minute", table.num_rows)
             try:
                 answers = await _answer(served, table, call.request)
@@ -192,8 +193,8 @@ class Endpoint:
         served.log_unusual(name)
         if self.log:
             seconds, who = time.perf_counter() - start, (call.request_id, call.caller.name)
-            self.log.put(Entry(name, served, table, Answers([answers]), *who, seconds, n_bytes, row_ids))
-        return answers
+            self.log.put(Entry(name, served, table, Answers([answers]), *who, seconds, n_bytes, parsed.row_ids))
+        return options.extend(answers, served, parsed.moments)
 
     def find(self, name: str, version: str = "") -> LoadedVersion:
         """Return the loaded version of a pipeline, or this one of it. Raises RequestError (404) where there is none."""
@@ -216,15 +217,6 @@ class Endpoint:
             "revision": self.revision,
             "replica": self.replica,
         }
-
-
-def _make_home(path: str | None) -> Path | None:
-    """Make the folder for files of requests; None where there is to be none, or the machine cannot have it."""
-    try:
-        return make_private(Path(path)) if path else None
-    except OSError as error:  # raised, it would end the replica
-        logging.getLogger("ray.serve").error("requests are not logged: %s", error)
-        return None
 
 
 async def _answer(served: LoadedVersion, table: pa.Table, request: Request) -> list[dict[str, Any]]:

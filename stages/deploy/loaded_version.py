@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evergreen.core.errors import PipelineError
+from evergreen.models.answers import Objects, mark_abstentions
+from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.batching import Batcher
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.counters import BATCH_ROWS, Histogram
@@ -19,8 +22,6 @@ from evergreen.stages.deploy.request_body import RAISE, RequestError, parse_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from evergreen.stages.answer_table import Answers
 
 QUICK_SECONDS = 0.005  # of the processor: a batch that takes less runs in the event loop, others hardly notice
 LOG = logging.getLogger("ray.serve")  # of the replica
@@ -31,10 +32,16 @@ QUICK_BYTES = 32 * 2**10  # of a body that is read in the event loop, and of the
 
 
 class Parsed(NamedTuple):
-    """Rows that were read and checked, and the caller's own ids of them where there are any."""
+    """Rows that were read and checked, and what came beside the fields of them: the caller's own ids, times."""
 
     table: pa.Table
     row_ids: Sequence[Any] | None = None
+    moments: Sequence[Any] | None = None  # of a forecast's history, where they were sent
+
+    def slice(self, first: int, n_rows: int) -> Parsed:
+        """Return some of the rows."""
+        beside = (one and one[first : first + n_rows] for one in self[1:])
+        return Parsed(self.table.slice(first, n_rows), *beside)
 
 
 class LoadedVersion:
@@ -44,6 +51,7 @@ class LoadedVersion:
         from evergreen.data.kinds import kind_of
         from evergreen.data.unusual_values import UnusualValues
         from evergreen.stages.artifacts import load_model
+        from evergreen.stages.coverage import Coverage
         from evergreen.stages.deploy.engines import load_network
 
         self.entry, self.limits = dict(entry), DeployConfig().model_dump() | entry["limits"]
@@ -56,6 +64,13 @@ class LoadedVersion:
         self.row_bytes = sum(field.row_bytes for field in self.model.spec.inputs.values())  # as tensors
         self.has_plain_columns = all(kind_of(field).grouped for field in self.model.spec.inputs.values())
         self.batch_rows = Histogram(BATCH_ROWS)
+        task, spec = self.model.network.task, self.model.spec
+        self.coverage = Coverage.load(task, Path(entry["predictions"]) if entry.get("predictions") else None)
+        self.time = spec.time if task.IS_FORECAST and spec.time not in spec.columns else None
+        self.least = self.limits["abstain"]
+        if self.least and not (task.HAS_PROBABILITIES and kind_of(spec.target).HAS_CLASSES):
+            problem = "answers without the probability of one class cannot abstain"
+            raise PipelineError(problem, place="deploy.abstain", fix="leave it out")
         self.example_answer: dict[str, Any] = {}
         self.takes_files = '"format": "byte"' in json.dumps(self.schema)  # small ones may take long to decode
         self.is_quick = self._warm() < QUICK_SECONDS and not self.takes_files
@@ -87,10 +102,10 @@ class LoadedVersion:
             problem = f"{len(rows)} rows take {len(rows) * self.row_bytes:,} bytes, {most:,} may be"
             fix = f"send fewer rows in each request, {RAISE.format('max_decoded_bytes')}"
             raise RequestError(413, problem, fix=fix)
-        row_ids = [row.pop(ROW_ID, None) if isinstance(row, dict) else None for row in rows]
+        beside = [_take(rows, name) if name else None for name in (ROW_ID, self.time)]
         with limit_decoding(self.limits):
             table = self.model.spec.parse_request(rows, "rows", self.unusual, first_row)
-        return Parsed(table, row_ids if any(one is not None for one in row_ids) else None)
+        return Parsed(table, *beside)
 
     def read_table(self, table: pa.Table, faults: Mapping[int, str], first_row: int) -> Parsed:
         """Check rows as a file has them; `faults` are those that could not be read, by their place in the table.
@@ -100,9 +115,9 @@ class LoadedVersion:
         from evergreen.core.errors import DataError
         from evergreen.data.decode_limits import limit_decoding
 
-        spec, row_ids = self.model.spec, None
-        if ROW_ID in table.column_names:
-            row_ids, table = table.column(ROW_ID).to_pylist(), table.drop_columns([ROW_ID])
+        spec, named = self.model.spec, {ROW_ID, self.time} & {*table.column_names}
+        beside = [table.column(name).to_pylist() if name in named else None for name in (ROW_ID, self.time)]
+        table = table.drop_columns([*named])
         with limit_decoding(self.limits):
             read, found = spec.validate_table(table)
         if wrong := {**found, **faults}:
@@ -110,17 +125,19 @@ class LoadedVersion:
             raise DataError(reason, place=f"rows, row {first_row + row}", fix="correct the row or leave it out")
         known = set(read.column_names)
         self.unusual.ignore([name for name in table.column_names if name not in known], len(table))
-        return Parsed(read, row_ids)
+        return Parsed(read, *beside)
 
     def predict(self, table: pa.Table) -> list[dict[str, Any]]:
         """Answer rows, and count them and what training rows did not have."""
         self.batch_rows.observe(table.num_rows)
-        return self.model.predict(table, unusual=self.unusual)
+        answers: Objects = self.model.predict(table, unusual=self.unusual)
+        return mark_abstentions(answers, self.least)
 
     def answer_table(self, table: pa.Table, *, is_valid: bool) -> Answers:
         """Do as `predict`, for formats that hold columns; `is_valid` says that `read_table` returned the rows."""
         self.batch_rows.observe(table.num_rows)
-        return self.model.answer(table, unusual=self.unusual, is_valid=is_valid)
+        answers = self.model.answer(table, unusual=self.unusual, is_valid=is_valid)
+        return Answers([mark_abstentions(part, self.least) for part in answers.parts])
 
     def log_unusual(self, name: str) -> None:
         """Write to the log what was unusual about the rows since its last line: counts by field, and no values."""
@@ -144,12 +161,20 @@ class LoadedVersion:
         seconds: list[float] = []
         while len(seconds) < 2 or (len(seconds) < WARM_BATCHES and min(seconds) < 2 * QUICK_SECONDS):
             start = time.thread_time()
-            self.example_answer = self.model.predict(table)[0]
+            answers = mark_abstentions(self.model.predict(table), self.least)
             seconds.append(time.thread_time() - start)
+        self.example_answer = answers[0]
         return min(seconds)
 
     def card(self) -> dict[str, Any]:
         """Describe the model to a person: architecture, scores, fields of a row."""
         shown = {key: self.model.card.get(key) for key in ("architecture", "task", "parameters", "scores")}
         about = {"version": self.version, "engine": self.engine, **shown}
+        about["coverage_rows"] = len(self.coverage.misses) if self.coverage else 0
         return {**about, "target": self.model.spec.target_name, "row": self.schema}
+
+
+def _take(rows: list[Any], name: str) -> list[Any] | None:
+    """Take what rows have under a name that is no field out of them; None where none has it."""
+    values = [row.pop(name, None) if isinstance(row, dict) else None for row in rows]
+    return values if any(one is not None for one in values) else None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ADDRESS = "http://ENDPOINT.invalid"  # stands in the page where the endpoint's address is to be
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 REFUSALS = {
-    "400": "the body is not JSON",
+    "400": "the body is not JSON, or a coverage cannot be held",
     "401": "an API key is needed, and none that is known was sent",
     "403": "the key is not for this pipeline, or a web page of another host asks",
     "404": "there is no such pipeline",
@@ -32,6 +32,11 @@ REFUSALS = {
     "429": "too much waits, or a limit of the key is used up; Retry-After says when to come again",
     "507": "the disk is full",
 }
+COVERAGE = {
+    "name": "coverage", "in": "query", "required": False,
+    "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    "description": "share of rows for which low and high, or the set of classes, are to hold",
+}  # fmt: skip
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a2b22;
 background:#fbfdfb}
@@ -103,7 +108,8 @@ def _predict(name: str, loaded: LoadedVersion) -> dict[str, Any]:
         "description": f'Answers rows with {name} {loaded.version}; send {{"rows": […]}} or one row alone.',
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"},
-             "description": "is returned with the answer; generated if left out"}
+             "description": "is returned with the answer; generated if left out"},
+            *([COVERAGE] if loaded.coverage else []),
         ],
         "requestBody": {"required": True, "content": body},
         "responses": responses,

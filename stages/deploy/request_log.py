@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError
+from evergreen.core.files import make_private
 from evergreen.stages.artifacts import MISFITS
 from evergreen.stages.deploy import logged_requests
 
@@ -52,6 +53,15 @@ class Entry:
     row_ids: Sequence[Any] | None = None  # the caller's own, one a row
     first_row: int = 0
     moment: float = field(default_factory=time.time)
+
+
+def make_home(path: str | None) -> Path | None:
+    """Make the folder for files of requests; None where there is to be none, or the machine cannot have it."""
+    try:
+        return make_private(Path(path)) if path else None
+    except OSError as error:  # raised, it would end the replica
+        LOG.error("requests are not logged: %s", error)
+        return None
 
 
 class RequestLog:

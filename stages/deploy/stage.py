@@ -36,6 +36,8 @@ def deploy(
 ) -> dict[str, Any]:
     """Serve exactly the `released` versions, {pipeline: {"version", "path"}}; return when every replica does.
 
+    `predictions`, if a version has them, is the file of its answers to test rows, by which their coverage is held.
+
     `params` is one for all or one per pipeline. Returns {"url", "proxy", "host", "needs_key", "moved_from",
     "pipelines", "failures", "seconds"}, where `moved_from` is the preferred port where that was taken. A version that
     cannot be loaded stands in `failures` with the reason: the others are served, and of its pipeline the version that
@@ -113,6 +115,7 @@ def _entries(released: Mapping[str, Mapping[str, str]], each: Mapping[str, Deplo
             "version": version["version"],
             "path": str(Path(version["path"]).resolve()),
             "content": folder_version(Path(version["path"])),
+            "predictions": str(Path(version["predictions"]).resolve()) if "predictions" in version else "",
             "limits": each[name].model_dump(exclude={"replicas", "cpus", "allowed_hosts"}),
         }
         for name, version in released.items()

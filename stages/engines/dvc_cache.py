@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.core.errors import VersionError
-from evergreen.core.files import read_text
+from evergreen.core.files import atomic_write, read_text
 from evergreen.core.paths import Paths
 from evergreen.stages.engines.candidates import find_out, stage_entry
 from evergreen.stages.engines.dvc_graph import graph_file
@@ -66,6 +66,12 @@ def cached_files(root: Path, oid: str) -> Iterator[tuple[str, Path]]:
     with open_repo(root) as repo:
         for entry in json.loads(_object(repo, oid).read_bytes()):
             yield entry["relpath"], _object(repo, entry["md5"])
+
+
+def export_file(root: Path, oid: str, target: Path) -> None:
+    """Copy a file known by its hash as `export_folder` does, whole or not at all."""
+    with open_repo(root) as repo, atomic_write(target) as temporary:
+        shutil.copyfile(_object(repo, oid), temporary)
 
 
 def export_out(paths: Paths, stage: str, out: Path, folder: Path) -> bool:

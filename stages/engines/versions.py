@@ -16,7 +16,7 @@ from evergreen.core.files import atomic_directory
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.stages.engines import git_commits, git_tags
 from evergreen.stages.engines.candidates import read_own_tags, read_records, recorded_candidates, recorded_outs
-from evergreen.stages.engines.dvc_cache import export_folder, folder_md5, push
+from evergreen.stages.engines.dvc_cache import export_file, export_folder, folder_md5, push
 from evergreen.stages.engines.dvc_code import write_code_versions as write_code_versions
 from evergreen.stages.engines.dvc_graph import graph_file, unregister_pipeline
 from evergreen.stages.engines.dvc_graph import register_pipeline as register_pipeline
@@ -199,6 +199,19 @@ def checked_out_rows(paths: Paths, version: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="rows-", dir=paths.home) as folder:
         export_folder(paths.root, oid, Path(folder))
         yield Path(folder)
+
+
+def checkout_predictions(paths: Paths, version: str) -> Path | None:
+    """Return the file with a version's answers to its test rows, under .evergreen/released; None where it has none."""
+    file = paths.released / f"{version}.parquet"
+    records = read_records(paths.root, find_version(paths, version).commit, paths.name)
+    outs, validated = recorded_outs(records), records.get("validate", {}).get("deps", ())
+    is_own = outs.get(paths.candidate.name, {}).get("md5") in [one.get("md5") for one in validated]
+    oid = outs.get("predictions.parquet", {}).get("md5")
+    if oid and is_own and not file.is_file():
+        with suppress(VersionError):
+            export_file(paths.root, oid, file)
+    return file if file.is_file() else None
 
 
 def checkout(paths: Paths, version: str) -> Path:

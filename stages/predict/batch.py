@@ -1,10 +1,13 @@
 """Predict the rows of a file with the released model, checked and encoded as in training."""
 
+from __future__ import annotations
+
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +20,15 @@ from evergreen.data.arrow import RowErrors
 from evergreen.data.sources import open_source
 from evergreen.data.spec import FeatureSpec
 from evergreen.data.unusual_values import UnusualValues
+from evergreen.models.answers import Objects, mark_abstentions
 from evergreen.stages.artifacts import Model, load_model
+from evergreen.stages.coverage import Coverage
 from evergreen.stages.predict.forecast import columns_read, drop_faulty_rows, forecast
 from evergreen.stages.predict.rejected_rows import ENDING, RejectedRows, append_columns, open_rejected, unreadable_rows
 from evergreen.stages.predict.table_writers import write_csv, write_parquet
+
+if TYPE_CHECKING:
+    from evergreen.stages.pipeline import Pipeline
 
 ENDINGS = (".csv", ".parquet")
 BATCH = 1024  # rows that are encoded at once
@@ -35,6 +43,7 @@ def predict(
     *,
     raw: bool = False,
     on_error: str = "stop",
+    coverage: float = 0.0,
 ) -> dict[str, Any]:
     """Predict the rows of `source` and write them to `output` with their predictions, completely or not at all.
 
@@ -42,7 +51,8 @@ def predict(
     `answer_` where the file has a column of such a name. One record batch is in memory at a time; a forecast, whose
     rows need those before them, takes the whole table. In CSV, texts that a spreadsheet would run as a formula get an
     apostrophe in front, unless they are wanted `raw`. With `on_error="skip"` rows that cannot be predicted are written
-    to OUTPUT.rejected.csv, each with its reason, and the others are answered.
+    to OUTPUT.rejected.csv, each with its reason, and the others are answered. With a `coverage` answers are made as
+    wide as holds for that share of rows: `low` and `high` of numbers, the `set` of classes.
 
     Raises PipelineError or DataError for a pipeline without a release, a column that is missing, a row that cannot be
     predicted (named by its line), an output that is neither CSV nor Parquet.
@@ -54,8 +64,9 @@ def predict(
     if version is None:
         raise PipelineError(f"{paths.name} has no released version", fix=f"make one with: evergreen run {paths.name}")
     opened = open_source(str(source.resolve()), paths.root)
-    opened.encoding = _encoding(paths) if opened.READS_TEXT else ""
-    model = load_model(versions.checkout(paths, version))
+    settings = _settings(paths)
+    opened.encoding = settings.collect.encoding if settings and opened.READS_TEXT else ""
+    model = _load_model(paths, version, coverage, settings.deploy.abstain if settings else 0.0)
     with atomic_write(output) as temporary:
         with open_rejected(source, output, skip=on_error == "skip", raw=raw) as rejected:
             call = _Call(model, source, rejected, typed=output.suffix.lower() == ".parquet")
@@ -76,13 +87,35 @@ def predict(
     return value | call.unusual.to_json()
 
 
-def _encoding(paths: Paths) -> str:
-    """Return how the pipeline says that its files are written; "" where it says nothing, or cannot be read."""
+def _settings(paths: Paths) -> Pipeline | None:
+    """Return what the pipeline's YAML says; None where it cannot be read."""
     from evergreen.stages import pipeline
 
     with contextlib.suppress(PipelineError):
-        return pipeline.read(paths.name, paths.root).collect.encoding
-    return ""
+        return pipeline.read(paths.name, paths.root)
+    return None
+
+
+def _load_model(paths: Paths, version: str, share: float, least: float) -> Model:
+    """Load a version whose answers hold for a share of rows and abstain below a probability, where either is not 0.
+
+    Raises PipelineError where the release stores nothing by which they could be held.
+    """
+    from evergreen.stages.engines import versions
+
+    model, coverage = load_model(versions.checkout(paths, version)), None
+    if share:
+        coverage = Coverage.load(model.network.task, versions.checkout_predictions(paths, version))
+        if coverage is None:
+            problem = "the release stores no answers to test rows by which a coverage could be held"
+            fix = "leave it out, or release a number, a forecast or one class"
+            raise PipelineError(problem, place="--coverage", fix=fix)
+
+    def extend(answers: Objects) -> Objects:
+        answers = mark_abstentions(answers, least)
+        return coverage.widen(answers, share) if coverage else answers
+
+    return dataclasses.replace(model, extend=extend) if share or least else model
 
 
 def _check_output(output: Path, source: Path) -> None:

@@ -167,6 +167,10 @@ def test_bytes_come_back_from_the_cache(paths: Paths) -> None:
 
 def test_the_rows_that_a_version_was_made_from_come_back(paths: Paths) -> None:
     versions.release(paths)
+    train_again(paths, 4)
+    answers = versions.checkout_predictions(paths, "v1.0.0")
+    assert answers
+    assert answers.read_text() == "validate alpha 3"
     shutil.rmtree(paths.ready)
     with versions.checked_out_rows(paths, "v1.0.0") as folder:
         names = sorted(path.name for path in folder.rglob("*") if path.is_file())
