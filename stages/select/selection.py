@@ -35,12 +35,17 @@ def decide(contenders: list[Any], names: list[str], paths: Paths, left: float | 
     why += "; provisional, since the comparison was cut off" if left is not None else ""
     decided = {"architecture": chosen, "why": why, "metric": name, "direction": direction, "leaderboard": board}
     if winner and winner.folds:
-        decided |= {"folds": winner.folds, "fold_key": winner.plan.fold_key, "options": winner.options}
+        decided |= {"folds": winner.folds, "fold_key": winner.plan.fold_key}
+    if winner and (winner.folds or winner.options):
+        decided["options"] = winner.options
     return decided
 
 
 def choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
-    """Choose the cheapest within one standard error of the best on the same rows, where it costs next to nothing."""
+    """Choose the cheapest within one standard error of the best on the same rows, where it costs next to nothing.
+
+    The baseline is chosen within two.
+    """
     sign = 1 if direction == "max" else -1
     furthest = max(one.rung for one in raced)
     finalists = [contender for contender in raced if contender.final]
@@ -53,8 +58,9 @@ def choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
     ]
     others.sort(key=lambda contender: -sign * contender.mean)
     if chosen is not best:
+        within = "one standard error" if chosen.paired_gap(best) <= 1 else "two standard errors"
         why = (
-            f"its {name} of {chosen.mean:.4g} is within one standard error of the best, {best.name}'s {best.mean:.4g} "
+            f"its {name} of {chosen.mean:.4g} is within {within} of the best, {best.name}'s {best.mean:.4g} "
             f"(the difference is {chosen.paired_gap(best):.2g} standard errors), and its answer is less work: "
             f"{chosen.parameters:,} parameters instead of {best.parameters:,}"
         )

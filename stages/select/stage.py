@@ -22,7 +22,7 @@ from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.select.selection import decide
 from evergreen.stages.trials import race_plan as plan
 
-VERSION = 8  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 9  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -88,6 +88,7 @@ def _race(
     from evergreen.models.registry import find_architecture, find_task, is_tried_first
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines.shared_storage import share_folder
+    from evergreen.stages.trials import longer_training
     from evergreen.stages.trials.contender import ContenderState
     from evergreen.stages.trials.folds import default_folds, is_table
     from evergreen.stages.trials.race import Race
@@ -99,8 +100,9 @@ def _race(
         code = learned_code_version("select", spec.to_json(), task, name)
         contenders.append(ContenderState(name, config.seed, find_architecture(name).IS_BASELINE, code))
         contenders[-1].has_wild_rows = not find_task(task).HAS_PROBABILITIES
-    scale = plan.scale(max_rows(spec)["train"], config.effort)
-    deadline = started + (config.time_budget_s or plan.cap_seconds(scale))
+    n_rows = max_rows(spec)["train"]
+    scale = plan.scale(n_rows, config.effort)
+    deadline = started + (config.time_budget_s or plan.cap_seconds(n_rows, config.effort))
     common = (share_folder(paths.root, paths.ready, "ready", paths.name, ledger.data), ledger.data, task)
     with Race(common, ledger, deadline, progress) as race:
         race.measure(contenders)
@@ -109,11 +111,14 @@ def _race(
         direction = deciding_metric(paths.ready)[1]
         folds = default_folds(spec, paths.ready) if config.folds is None else config.folds
         folds = 0 if sampling_note(paths.ready) else folds  # they learn from all rows, or from none
-        of_folds = plan.TABLE_WORK if is_table(spec) else plan.FOLDS_WORK
-        race.planned = scale * (plan.RACE_WORK + (of_folds if folds else plan.FINALS_WORK))
+        finals = plan.TABLE_WORK if is_table(spec) else plan.FOLDS_WORK if folds else plan.FINALS_WORK
+        race.planned = scale * (plan.RACE_WORK + finals)
         ranked = _halve(race, alive, config, scale * plan.RACE_WORK, direction, favourites, folds)
         if not race.is_cut:
             contenders = _run_finals(race, contenders, ranked, config, folds, direction, paths)
+        if is_table(spec) and not race.is_cut:
+            work = plan.longer_work(n_rows, config.effort)
+            contenders = longer_training.run(race, contenders, spec.to_json(), work, direction)
         return contenders, race.seconds_left if race.is_cut else None, race.note
 
 

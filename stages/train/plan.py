@@ -69,7 +69,8 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     start = InitWeights.find(config.init_from, paths) if config.init_from else None
     if start and start.architecture != choice["architecture"]:
         choice = {"architecture": start.architecture}
-    values = {**choice.get("options", {}), **config.options, **config.recipe()}
+    given = {**config.options, **config.recipe()}
+    values = {**choice.get("options", {}), **given}
     recipe, options = split_config_and_options(choice["architecture"], values)
     if config.train_on_validation:
         recipe = recipe.replace(keep="last", patience=0)
@@ -90,7 +91,7 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         augment=config.augment,
         refit=bool(config.train_on_validation or folds),
         folds=folds,
-        settles_epochs=bool(folds) and not (config.restore or values.keys() & {"epochs", "stop_epoch"}),
+        settles_epochs=bool(folds) and not (config.restore or given.keys() & {"epochs", "stop_epoch"}),
         balance=config.class_balanced,
         bucket=config.bucket_by_length,
         window=window,

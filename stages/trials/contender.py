@@ -14,6 +14,8 @@ MIN_EFFECTIVE_ROWS = 30.0  # that carry the variance of a mean, below which a fe
 TRIMMED_SHARE = 0.02  # of the rows at either end, where tails are that heavy
 SPREAD = 0.03  # of the best one's mean, by which finalists truly differ: what was measured is drawn towards it
 MAX_COST = 0.01  # of the best one's mean row score, that a cheaper answer may be expected to cost
+BASELINE_GAP = 2.0  # standard errors, by which another must be better than the baseline
+FEW_ROWS = 1_000  # below which a baseline may cost more, as many times as there are fewer
 DOUBLINGS = 2.0  # of its updates, over which a contender may gain as much as over the last one
 
 
@@ -145,8 +147,15 @@ class ContenderState:
         return max(gap, _in_standard_errors(trimmed, error)) if trimmed * mean > 0 else gap
 
     def is_clearly_worse(self, other: Self) -> bool:
-        """Tell whether the same rows tell it from `other`, or it is expected to cost more than next to nothing."""
-        return self.paired_gap(other) > 1 or self.expected_cost(other) > MAX_COST
+        """Tell whether the same rows tell it from `other`, or it is expected to cost more than next to nothing.
+
+        The best of many looks better than it is, the more so the fewer rows there are, and is another one by other
+        rows. So the baseline, which was there before the race, is told by twice the standard error, and may cost more.
+        """
+        gap, cost = 1.0, MAX_COST
+        if self.is_baseline:
+            gap, cost = BASELINE_GAP, MAX_COST * max(1.0, FEW_ROWS / len(self.rows[0]))
+        return self.paired_gap(other) > gap or self.expected_cost(other) > cost
 
     def expected_cost(self, best: Self) -> float:
         """Return what choosing it in the place of `best` is expected to cost, as a fraction of its mean row score.

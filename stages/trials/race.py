@@ -35,7 +35,8 @@ class Job:
     def key(self) -> dict[str, Any]:
         """Return what names the job in the ledger."""
         one = self.contender
-        return {"architecture": one.name, "code": one.code, "seed": self.seed, "steps": self.steps, "fold": self.fold}
+        key = {"architecture": one.name, "code": one.code, "seed": self.seed, "steps": self.steps, "fold": self.fold}
+        return key | ({"options": one.options} if one.options else {})
 
     @property
     def work(self) -> float:
@@ -121,7 +122,7 @@ class Race:
         """Count the work of each contender; one that cannot be built has failed."""
 
         def call(worker: Any, job: Job) -> Any:
-            return worker.measure.remote(job.contender.name, job.seed)
+            return worker.measure.remote(job.contender.name, job.seed, job.contender.options)
 
         def keep(job: Job, answer: Answer) -> None:
             self._remember(key(job), answer)
@@ -133,14 +134,14 @@ class Race:
         self._ask([Job(one, one.seed, 0) for one in contenders], key, call, keep, "counting the work")
 
     def run(self, jobs: Sequence[Job], what: str) -> dict[Job, Answer]:
-        """Do the jobs, at most one of each contender that goes on; return what each answered."""
+        """Do the jobs, at most one of each trial that goes on; return what each answered."""
         answers: dict[Job, Answer] = {}
 
         def call(worker: Any, job: Job) -> Any:
             left = self.deadline - SLACK_SECONDS - time.monotonic()
             if job.fold is not None and job.contender.plan:
                 return worker.train_fold.remote(asdict(job.contender.plan), job.fold, left)
-            return worker.advance.remote(job.contender.name, job.seed, job.steps, left)
+            return worker.advance.remote(job.contender.name, job.seed, job.steps, left, job.contender.options)
 
         def keep(job: Job, answer: Answer) -> None:
             if "reason" in answer and "failed" not in answer:

@@ -14,7 +14,9 @@ FINALISTS = 2  # besides the baseline; no rung leaves fewer
 MAX_GAP = 2.0  # standard errors behind the best of a race, beyond which there are no finals for a third one
 HOPELESS_GAP = 4.0  # the same for a race over folds: one that a rung, cut short, judges wrongly may still win there
 RACE_WORK, FINALS_WORK = 40.0, 60.0  # nominal seconds of one core, see models/work.py
-FOLDS_WORK, TABLE_WORK = 70.0, 150.0  # of finals over folds, and over those of a table: train repeats none of it
+FOLDS_WORK, TABLE_WORK = 70.0, 150.0  # of finals over folds, and of those of a table: train repeats none of it
+LONGER_WORK = 160.0  # of training the best longer on a small table, see stages/trials/longer_training.py
+SMALL, LARGER = 1_200, 2.5  # training rows of a table from which that grows, and how far
 ROWS = 5_000  # training rows beyond which a plan grows, by the square root
 MAX_GROWTH = 4.0
 KEPT_SHARE = 0.5  # of the challengers in a rung, that go on at most: the best, then those that may still reach them
@@ -31,9 +33,14 @@ def scale(rows: int, effort: float) -> float:
     return effort * min(MAX_GROWTH, max(1.0, float((rows / ROWS) ** 0.5)))
 
 
-def cap_seconds(scale: float) -> float:
+def longer_work(rows: int, effort: float) -> float:
+    """Return the nominal seconds of training the best longer, for so many training rows of a table."""
+    return LONGER_WORK * min(LARGER, max(1.0, rows / SMALL)) * scale(rows, effort)
+
+
+def cap_seconds(rows: int, effort: float) -> float:
     """Return the seconds after which a race is cut off where the YAML sets no limit."""
-    return START_SECONDS + CAP * scale * (RACE_WORK + TABLE_WORK)
+    return START_SECONDS + CAP * (scale(rows, effort) * (RACE_WORK + TABLE_WORK) + longer_work(rows, effort))
 
 
 def rung_goals(contenders: Sequence[Any], chunks: int, work: float) -> dict[Any, int]:

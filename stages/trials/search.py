@@ -87,7 +87,7 @@ def _trainable(search: Search, until: float) -> Callable[[dict[str, Any]], None]
         lower_priority()
         parts.adopt(own_parts)
         place = Path(search.ready), search.version, search.task, search.architecture
-        trial = Trial(*place, config["options"], search.seed + config.get("repeat", 0))
+        trial = Trial(*place, search.selected | config["options"], search.seed + config.get("repeat", 0))
         counts = trial.counts() if search.objective or search.constraints else {}
         if broken := search.broken(counts):
             tune.report({"rank": -math.inf, "breaks": broken, "epochs": 0, "seconds": 0.0, **counts})

@@ -35,7 +35,7 @@ def plan(config: TuneConfig, paths: Paths, version: str, task: str, raced: Mappi
     epoch, steps = (raced.get("work") or {}).get("epoch"), raced.get("steps")
     if not epoch or not steps:  # it was named alone, so there was no race
         try:
-            trial = Trial(paths.ready, version, task, raced["architecture"], {}, config.seed)
+            trial = Trial(paths.ready, version, task, raced["architecture"], raced.get("options", {}), config.seed)
         except (ValueError, ArithmeticError, RuntimeError):  # the first trial says what is wrong
             return Plan(1, CHUNKS[-1], START_SECONDS + CAP * WORK)
         epoch, steps = trial.work().epoch, trial.steps

@@ -9,7 +9,10 @@ from typing import Any
 from evergreen.models.registry import find_architecture
 
 COUNTED = ("parameters", "operations", "size_bytes")  # of a network before it is trained
-CHOSEN = {"sampler": "tpe", "scheduler": "halving", "space": {}, "objective": [], "constraints": []}  # by default
+CHOSEN: dict[str, Any] = {  # by default
+    **{"sampler": "tpe", "scheduler": "halving"},
+    **{"space": {}, "objective": [], "constraints": [], "selected": {}},
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Search:
     version: str  # of the folder `ready`
     task: str
     architecture: str
-    defaults: dict[str, Any]  # the architecture's defaults for what is searched
+    defaults: dict[str, Any]  # of what is searched: what select chose, else the architecture's own
     metric: tuple[str, str]  # the one that decides, and "max" or "min"
     seed: int
     chunks: int  # of a trial that is not stopped
@@ -31,6 +34,7 @@ class Search:
     constraints: Sequence[str] = ()  # such as "parameters <= 1e6"
     repeats: int = 1  # seeds by which the best trials are judged
     error: float = 0.0  # standard error of the score, from the race
+    selected: dict[str, Any] = field(default_factory=dict)  # options that select chose, in every trial if not searched
 
     def context(self) -> dict[str, Any]:
         """Return all that decides a trial's options and score, except the code."""

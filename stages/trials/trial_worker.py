@@ -31,10 +31,12 @@ class TrialWorker:
         """Read what all trials share. Raises DataError where this machine does not see the prepared data."""
         FeatureSpec.load(Path(self.common[0]))
 
-    def measure(self, name: str, seed: int) -> Answer:
+    def measure(self, name: str, seed: int, options: Mapping[str, Any]) -> Answer:
         """Count the work of an architecture; report a failure as a reason."""
         try:
-            trial = self.trials[name, seed] = self._trial(name, seed)
+            trial = self._trial(name, seed, options)
+            if not options:
+                self.trials[name, seed] = trial
             return {
                 "work": asdict(trial.work()),
                 "steps": trial.steps,
@@ -54,13 +56,16 @@ class TrialWorker:
             return {"reason": f"it failed: {error}", "failed": True}
         return {"seconds": time.monotonic() - started} if is_done else {"reason": "the time ran out"}
 
-    def advance(self, name: str, seed: int, steps: int, seconds: float) -> Answer:
-        """Train a trial on to so many `steps`, or anew by a full run where that is 0; report a failure as a reason."""
+    def advance(self, name: str, seed: int, steps: int, seconds: float, options: Mapping[str, Any]) -> Answer:
+        """Train a trial on to so many `steps`, or anew by a full run where that is 0; report a failure as a reason.
+
+        A trial that goes on has its architecture's own options.
+        """
         started = time.monotonic()
         try:
             trial = self.trials.get((name, seed)) if steps else None
             if trial is None:
-                trial = self._trial(name, seed, in_one_go=not steps)
+                trial = self._trial(name, seed, options, in_one_go=not steps)
             if steps:
                 self.trials[name, seed] = trial
             score = trial.advance(steps, seconds - (time.monotonic() - started))
@@ -74,6 +79,6 @@ class TrialWorker:
             return {"reason": f"it failed: {error}", "failed": True}
         return {**answer, "rows": rows, "predict_ms": trial.predict_ms}
 
-    def _trial(self, name: str, seed: int, **how: Any) -> Trial:
+    def _trial(self, name: str, seed: int, options: Mapping[str, Any], **how: Any) -> Trial:
         ready, version, task = self.common
-        return Trial(Path(ready), version, task, name, {}, seed, **how)
+        return Trial(Path(ready), version, task, name, options, seed, **how)

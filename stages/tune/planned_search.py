@@ -49,6 +49,8 @@ def open_search(config: TuneConfig, paths: Paths, task: str) -> PlannedSearch:
     board = {one["architecture"]: one for one in selected.get("leaderboard", [])}
     entry: dict[str, Any] = {"architecture": architecture, **board.get(architecture, {})}
     own, version = search_defaults(architecture, config.space or None), folder_version(paths.ready)
+    chosen = selected.get("options", {})
+    own |= {name: value for name, value in chosen.items() if name in own}
     is_wanted = bool(own and config.planned_effort)
     plan = search_plan.plan(config, paths, version, task, entry) if is_wanted else None
     if plan and plan.trials:
@@ -69,6 +71,7 @@ def open_search(config: TuneConfig, paths: Paths, task: str) -> PlannedSearch:
         constraints=config.constraints,
         repeats=config.repeats,
         error=entry.get("standard_error") or 0.0,
+        selected=chosen,
     )
     code = learned_code_version("tune", FeatureSpec.load(paths.ready).to_json(), task, architecture)
     context = {**search.context(), "code": code}

@@ -35,7 +35,7 @@ def _train(search: Search, entry: Mapping[str, Any]) -> tuple[float | None, str]
     """Train as far as a trial went; return its score, or None and why it has none."""
     try:
         place = Path(search.ready), search.version, search.task, search.architecture
-        trial = Trial(*place, entry["options"], search.seed)
+        trial = Trial(*place, search.selected | entry["options"], search.seed)
         if search.constraints and (broken := search.broken(trial.counts())):
             return None, f"breaks {broken}"
         goals = range(1, len(entry.get("curve") or [*range(search.chunks)]) + 1)

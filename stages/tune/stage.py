@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 END_SECONDS = 1.0  # that Tune usually takes to close
 
-VERSION = 3  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 4  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     choice["why"] += f"; space: {search.architecture} has no {', '.join(planned.unknown)}" if planned.unknown else ""
     choice["why"] += sampling_note(paths.ready) if done else ""
     selected = read_json(paths.select)
-    choice |= {"options": choice["options"] or selected.get("options", {}), "fold_key": selected.get("fold_key", "")}
+    choice |= {"options": search.selected | choice["options"], "fold_key": selected.get("fold_key", "")}
     if "provisional" in selected:
         choice["provisional"] = selected["provisional"]
     elif len(done) < trials:

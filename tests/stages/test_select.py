@@ -68,6 +68,17 @@ def losses(name, rows):
     return one
 
 
+@pytest.mark.parametrize(("n_rows", "chosen"), [(300, "linear"), (3_000, "mlp")])
+def test_on_few_rows_the_best_of_many_must_be_clearly_better_than_the_baseline(n_rows, chosen):
+    noise = random.Random(1)
+    good = [noise.gauss(0, 1) ** 2 for _ in range(n_rows)]
+    anchor = [row + 0.03 + (0.4 if number % 2 else -0.4) for number, row in enumerate(good)]
+    assert (1 < losses("linear", anchor).paired_gap(losses("mlp", good)) < 2) == (n_rows == 300)
+    assert selection.choose([losses("linear", anchor), losses("mlp", good)], "mse", "min")[0] == chosen
+    other = losses("rbf", anchor)
+    assert other.is_clearly_worse(losses("mlp", good))  # what is no baseline has no such credit
+
+
 def test_a_few_wild_rows_do_not_make_a_clear_difference_a_tie():
     noise = random.Random(0)
     good = [noise.gauss(0, 1) ** 2 for _ in range(300)]

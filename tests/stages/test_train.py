@@ -176,6 +176,13 @@ def test_the_last_epoch_that_is_as_good_as_the_best_is_kept(paths):
     assert found.best_epoch(task) == 3
 
 
+def test_epochs_that_select_chose_are_settled_by_folds_as_it_settled_them(paths):
+    write_json(paths.select, {"architecture": "mlp", "options": {"epochs": 120}})
+    made = plan_run(TrainConfig(), paths, "regression")
+    assert (made.recipe["epochs"], made.settles_epochs) == (120, True)
+    assert not plan_run(TrainConfig(epochs=120), paths, "regression").settles_epochs
+
+
 def test_epochs_that_were_set_stay(paths):
     made = plan_run(TrainConfig(epochs=4), paths, "regression")
     assert made.ending_at(2, 4) == made  # it keeps its last one

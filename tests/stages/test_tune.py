@@ -17,6 +17,7 @@ from evergreen.stages.trials.space import Search, distribution
 from evergreen.stages.tune import stage as tune
 from evergreen.stages.tune.config import TuneConfig
 from evergreen.stages.tune.decision import decide
+from evergreen.stages.tune.planned_search import open_search
 
 OWN = {"prior": 0.02}
 SEARCH = Search("/ready", "v", "regression", "linear", OWN, ("r2", "max"), 0, 27)
@@ -110,6 +111,18 @@ def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypa
     assert choice["options"] == {}
     assert choice["why"] == f"the defaults stay: {why}"
     assert choice["data_version"] == folder_version(paths.ready)  # so train depends on the rows through the options
+
+
+def test_the_first_trial_begins_where_select_ended(candidates):
+    paths = Paths(candidates, "diabetes")
+    options = {"prior": 8.0, "batch_size": 128}
+    write_json(paths.select, {"architecture": "linear", "leaderboard": [], "options": options})
+    opened = open_search(TuneConfig(trials=4), paths, "regression").search
+    assert propose(opened, {}, 0)[0] == {"prior": 8.0}
+    assert opened.selected == options  # what is not searched stays in every trial
+    write_json(paths.select, {"architecture": "linear", "leaderboard": []})
+    plain = open_search(TuneConfig(trials=4), paths, "regression").search
+    assert "selected" not in plain.context() != opened.context()  # their trials do not compare
 
 
 def test_who_names_trials_or_seconds_asks_for_a_search():
