@@ -155,7 +155,7 @@ def test_a_worker_that_is_killed_in_a_race_costs_no_contender(clone):
         def get_ready(self):
             pass
 
-        def advance(self, name, seed, steps, seconds):
+        def advance(self, name, seed, steps, seconds, options):
             flag = Path(clone) / f"{name}.died"
             if name == "first" and not flag.exists():
                 flag.touch()
