@@ -60,9 +60,16 @@ def sample_top_p(logits_BV: Tensor, number: float, temperature: float, top_p: fl
     return order_BV.gather(1, place_B1)[:, 0]
 
 
-@torch.no_grad()
 def generate(network: Network, rows: Batch, name: str, length: int, draw: Draw) -> Tensor:
-    """Return tokens (B, length) that continue the text `name` of each row, padded after the end token.
+    """Return tokens (B, length) that continue the text `name` of each row, padded after the end token."""
+    return torch.stack([*iter_tokens(network, rows, name, length, draw)], 1)
+
+
+@torch.no_grad()
+def iter_tokens(
+    network: Network, rows: Batch, name: str, length: int, draw: Draw, seed: int = 0
+) -> Generator[Tensor, None, None]:
+    """Yield up to `length` tokens (B,) that continue the text `name` of each row, one after another.
 
     An architecture that has `begin` and `extend` reads each token once; others read the whole text for each. A text
     that leaves no room for the new tokens within the longest training text loses its beginning, half of it at most.
@@ -71,20 +78,18 @@ def generate(network: Network, rows: Batch, name: str, length: int, draw: Draw) 
     tokens_BL, lengths_B = _last_tokens(rows[name], max(max_length - length, -(-max_length // 2)))
     write = _cached if hasattr(network.architecture, "extend") else _reread
     features = write(network, rows, name, tokens_BL, lengths_B, length)
-    chance = torch.Generator().manual_seed(0)  # the same text is written on alike every time
+    chance = torch.Generator().manual_seed(seed)  # the same text is written on alike every time
     ended_B = torch.zeros(len(tokens_BL), dtype=torch.bool, device=tokens_BL.device)
-    tokens: list[Tensor] = []
     features_BF = next(features)
-    while True:
+    for place in range(1, length + 1):
         logits_BV = head(features_BF).float()
         logits_BV[:, [PADDING, UNKNOWN, BEGIN]] = -torch.inf
         token_B = draw(logits_BV, float(torch.rand((), generator=chance)))
-        tokens.append(token_B.masked_fill(ended_B, PADDING))
+        yield token_B.masked_fill(ended_B, PADDING)
         ended_B = ended_B | (token_B == END)
-        if len(tokens) == length or bool(ended_B.all()):
+        if place == length or bool(ended_B.all()):
             break
         features_BF = features.send(token_B)
-    return torch.stack(tokens, 1)
 
 
 def _last_tokens(tokens_BL: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """From one sequence to another, of another length and in other tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -70,19 +70,33 @@ class Seq2Seq(Architecture):
         memory, state = self.writer.read(*self.steps(batch))
         return self.greedy(memory, state) if self.beam == 1 else self.search(memory, state, self.beam)
 
+    @torch.no_grad()
+    def write(self, batch: Batch, draw: Callable[[Tensor], Tensor] | None = None) -> Generator[Tensor, None, None]:
+        """Yield the tokens (B,) of texts, one place after another: those that `draw` draws from logits (B, V).
+
+        Without it they are the likeliest; with a `beam` these are known at the end alone.
+        """
+        memory, state = self.writer.read(*self.steps(batch))
+        if draw is None and self.beam > 1:
+            yield from self.search(memory, state, self.beam).T
+        else:
+            yield from self._write(memory, state, draw or (lambda scores_BV: scores_BV.argmax(1)))
+
     def greedy(self, memory: State, state: State) -> Tensor:
         """Return tokens (B, L), at each place the most likely."""
+        tokens_BL = torch.stack([*self._write(memory, state, lambda scores_BV: scores_BV.argmax(1))], 1)
+        return functional.pad(tokens_BL, (0, self.length - tokens_BL.shape[1]), value=PADDING)
+
+    def _write(self, memory: State, state: State, draw: Callable[[Tensor], Tensor]) -> Generator[Tensor, None, None]:
         token_B = memory[0].new_full(memory[0].shape[:1], BEGIN, dtype=torch.long)
         ended_B = token_B == END
-        tokens = token_B.new_zeros(len(token_B), self.length)
-        for place in range(self.length):
+        for _ in range(self.length):
             scores_BV, state = self._next(token_B, memory, state)
-            token_B = scores_BV.argmax(1)
-            tokens[:, place] = token_B.masked_fill(ended_B, PADDING)
+            token_B = draw(scores_BV)
+            yield token_B.masked_fill(ended_B, PADDING)
             ended_B = ended_B | (token_B == END)
             if bool(ended_B.all()):
                 break
-        return tokens
 
     def search(self, memory: State, state: State, beam: int) -> Tensor:
         """Return tokens (B, L): of `beam` hypotheses the most likely per token at its end."""

@@ -1,6 +1,8 @@
 """Predict what comes next in a text."""
 
 import math
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +14,16 @@ from evergreen.core.marks import Figure, Gallery, Section, StyledText, Text
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.network import Network
 from evergreen.models.tasks._pictures import LONGEST, ORDER, TEXTS, joined
-from evergreen.models.text_generation import END, PADDING, count_characters, decode_tokens, generate, sample_top_p
+from evergreen.models.text_generation import (
+    END,
+    PADDING,
+    count_characters,
+    decode_tokens,
+    generate,
+    iter_tokens,
+    sample_top_p,
+)
+from evergreen.models.text_stream import Sampling
 
 MOST = 2_000  # tokens of a vocabulary whose pairs are counted by the baseline
 PRIOR = 2.0  # how many pairs the frequencies of single tokens are worth beside those counted
@@ -116,18 +127,32 @@ class LanguageModelling(Task):
 
     def predict(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
         """Continue each row's text."""
-        name = next(name for name, column in rows.items() if column.dtype == torch.int64 and column.ndim == 2)
-        texts = generate(network, rows, name, self.length, self._draw)
+        texts = generate(network, rows, _find_text(rows), self.length, self._draw)
         return [{"prediction": decode_tokens(self.target.state, row)} for row in texts.tolist()]
+
+    def write(self, network: Network, rows: Batch, sampling: Sampling) -> Iterator[Sequence[int]]:
+        """Yield the tokens that continue one row's text."""
+        length = sampling.max_tokens or self.length
+        draw = partial(self._draw, temperature=sampling.temperature, top_p=sampling.top_p)
+        for token_B in iter_tokens(network, rows, _find_text(rows), length, draw, sampling.seed):
+            yield token_B.tolist()
 
     def _predicted_tokens(self, tokens_BL: Tensor) -> Tensor:
         """Return the tokens to be predicted: of a piece all but its end, which is arbitrary."""
         return tokens_BL.masked_fill(tokens_BL == END, PADDING) if self.pieces else tokens_BL
 
-    def _draw(self, logits_BV: Tensor, number: float) -> Tensor:
+    def _draw(
+        self, logits_BV: Tensor, number: float, temperature: float | None = None, top_p: float | None = None
+    ) -> Tensor:
         if self.pieces:
             logits_BV[:, END] = -torch.inf
-        return sample_top_p(logits_BV, number, self.temperature, self.top_p)
+        temperature = self.temperature if temperature is None else temperature
+        return sample_top_p(logits_BV, number, temperature, top_p or self.top_p)
+
+
+def _find_text(rows: Batch) -> str:
+    """Return the name of the text that is written on."""
+    return next(name for name, column in rows.items() if column.dtype == torch.int64 and column.ndim == 2)
 
 
 def _pairs(tokens_BL: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Transcribe sound into text, without an alignment to learn from."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from torch.nn import functional
 from evergreen.core.marks import Section
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.metrics.edit_distance import edit_distance
+from evergreen.models.network import Network
 from evergreen.models.tasks._pictures import text_diffs
 from evergreen.models.text_generation import BEGIN, END, PADDING, decode_line
+from evergreen.models.text_stream import Sampling
 
 NOTHING = 4.0  # how much likelier than a letter "nothing" is at first; that it is at most steps takes long to learn
 
@@ -80,6 +83,10 @@ class Speech(Task):
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         return [{"prediction": line} for line in self.transcripts(output)]
+
+    def write(self, network: Network, rows: Batch, sampling: Sampling) -> Iterator[Sequence[int]]:
+        """Yield the whole transcript: it is known at once. Nothing is drawn, so a temperature changes nothing."""
+        yield [*collapse_ctc_path(network(rows)[0].argmax(1).tolist()), END]
 
     def transcripts(self, output: Tensor) -> list[str]:
         """Return the transcript of each row."""

@@ -1,6 +1,7 @@
 """Turn one text into another: translation, notation, normalization."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -8,8 +9,10 @@ from torch import Tensor
 
 from evergreen.core.marks import Section
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.network import Network
 from evergreen.models.tasks._pictures import text_diffs
-from evergreen.models.text_generation import PADDING, UNKNOWN, decode_line, decode_tokens
+from evergreen.models.text_generation import PADDING, UNKNOWN, decode_line, decode_tokens, sample_top_p
+from evergreen.models.text_stream import Sampling
 
 ORDERS = 6  # characters of the longest n-grams of chrF
 BETA = 2  # how many times recall counts more than precision
@@ -68,6 +71,21 @@ class Translation(Task):
 
     def pictures(self, rows: EvaluatedRows) -> Section:
         return text_diffs("Predicted and actual texts", rows)
+
+    def write(self, network: Network, rows: Batch, sampling: Sampling) -> Iterator[Sequence[int]]:
+        """Yield the tokens of one row's text; all at once where the architecture knows them at its end alone."""
+        if not hasattr(network.architecture, "write"):
+            yield network(rows)[0].tolist()
+            return
+        writer: Any = network.architecture
+        chance = torch.Generator().manual_seed(sampling.seed)
+
+        def draw(scores_BV: Tensor) -> Tensor:
+            number = float(torch.rand((), generator=chance))
+            return sample_top_p(scores_BV, number, sampling.temperature or 0.0, sampling.top_p or 1.0)
+
+        for token_B in writer.write(rows, draw if sampling.temperature else None):
+            yield token_B.tolist()
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         return [{"prediction": decode_tokens(self.target.state, row)} for row in output.tolist()]

@@ -102,11 +102,15 @@ class Caller:
     left: dict[str, float] = field(default_factory=dict)
     filled: float = field(default_factory=time.monotonic)
 
-    def admit(self, pipeline: str | None) -> None:
-        """Count one request. Raises RequestError for another's pipeline (403) and beyond a limit (429)."""
+    def check(self, pipeline: str | None) -> None:
+        """Raise RequestError (403) where the key is not for a pipeline."""
         if pipeline and self.pipelines and pipeline not in self.pipelines:
             fix = f"it is for {', '.join(sorted(self.pipelines))}"
             raise RequestError(403, f"the key {self.name} is not for {pipeline:.80}", fix=fix)
+
+    def admit(self, pipeline: str | None) -> None:
+        """Count one request. Raises RequestError for another's pipeline (403) and beyond a limit (429)."""
+        self.check(pipeline)
         if not self.per_minute:
             return
         now = time.monotonic()

@@ -49,6 +49,8 @@ class DeployConfig(Section):
     """Largest number of rows in a request that is answered batch by batch: Arrow, Parquet, NDJSON, CSV (422)."""
     max_stream_bytes: int = Field(2**30, ge=1, le=2**50)
     """Largest such request in bytes, unpacked, and largest answer to one; all such requests together as well (413)."""
+    max_streams: int = Field(32, ge=1, le=100_000)
+    """Largest number of texts that one replica writes at once for clients that read along (429)."""
     max_queue_rows: int = Field(4096, ge=1, le=100_000_000)
     """Largest number of rows that wait in one replica; requests beyond it are refused (429)."""
     max_queue_bytes: int = Field(64 * 2**20, ge=1, le=2**40)

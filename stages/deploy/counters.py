@@ -28,6 +28,7 @@ FAMILIES = {  # name → (type, what it says)
     "evergreen_requests_total": ("counter", "Requests that were answered, by status; 499: the client left."),
     "evergreen_rows_total": ("counter", "Rows that were answered."),
     "evergreen_request_seconds": ("histogram", "Seconds from a request's head to the end of its answer."),
+    "evergreen_first_piece_seconds": ("histogram", "Seconds from a row's reading to the first piece of its text."),
     "evergreen_batch_rows": ("histogram", "Rows in one pass through the network."),
     "evergreen_queue_rows": ("gauge", "Rows that wait for a batch."),
     "evergreen_body_bytes": ("gauge", "Bytes of bodies and answers under way, in memory and in files."),
@@ -88,6 +89,8 @@ def read_samples(endpoint: Endpoint) -> Iterator[Sample]:
         labels = _labels(name, served.version)
         yield "evergreen_rows_total", labels, served.batch_rows.total
         yield from served.batch_rows.samples("evergreen_batch_rows", labels)
+        if served.first_piece.total:
+            yield from served.first_piece.samples("evergreen_first_piece_seconds", labels)
         yield "evergreen_queue_rows", labels, served.answer.waiting_rows
     for place, reader in (("memory", endpoint.bodies), ("file", endpoint.spools)):
         yield "evergreen_body_bytes", {"place": place}, reader.held_bytes

@@ -14,7 +14,7 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,8 @@ class Endpoint:
         self.parsing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
         self.predicting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self.bulk = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bulk")
+        self.writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
+        self.n_streams = 0  # texts that are being written
         self.loading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
@@ -171,20 +173,27 @@ class Endpoint:
         """Return a text of `Documents`, rendered beside the event loop when it is asked for the first time."""
         return await asyncio.get_running_loop().run_in_executor(self.loading, getattr, self.documents, name)
 
+    @contextlib.asynccontextmanager
+    async def read(
+        self, call: Call, served: LoadedVersion, parse: Callable[[bytearray], Parsed]
+    ) -> AsyncIterator[tuple[Parsed, int]]:
+        """Hold the rows that `parse` reads in the request's body, and the bytes of that."""
+        async with self.bodies.read(call, served.limits) as body:
+            if served.takes_files or len(body) > QUICK_BYTES:
+                parsed = await asyncio.get_running_loop().run_in_executor(self.parsing, parse, body)
+            else:
+                parsed = parse(body)
+            call.caller.spend("rows_per_minute", parsed.table.num_rows)
+            yield parsed, len(body)
+
     async def predict(
         self, call: Call, name: str, served: LoadedVersion, parse: Callable[[bytearray], Parsed]
     ) -> list[dict[str, Any]]:
         """Return one answer for each row that `parse` reads in the request's body."""
         start = time.perf_counter()
         options = AnswerOptions.read(call.request.query_params, served)
-        async with self.bodies.read(call, served.limits) as body:
-            n_bytes = len(body)
-            if served.takes_files or n_bytes > QUICK_BYTES:
-                parsed = await asyncio.get_running_loop().run_in_executor(self.parsing, parse, body)
-            else:
-                parsed = parse(body)
+        async with self.read(call, served, parse) as (parsed, n_bytes):
             table = parsed.table
-            call.caller.spend("rows_per_minute", table.num_rows)
             try:
                 answers = await _answer(served, table, call.request)
             except QueueFullError:

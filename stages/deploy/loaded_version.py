@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,11 +17,13 @@ from evergreen.models.answers import Objects, mark_abstentions
 from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.batching import Batcher
 from evergreen.stages.deploy.config import DeployConfig
-from evergreen.stages.deploy.counters import BATCH_ROWS, Histogram
+from evergreen.stages.deploy.counters import BATCH_ROWS, SECONDS, Histogram
 from evergreen.stages.deploy.request_body import RAISE, RequestError, parse_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from evergreen.models.text_stream import Piece, Sampling
 
 QUICK_SECONDS = 0.005  # of the processor: a batch that takes less runs in the event loop, others hardly notice
 LOG = logging.getLogger("ray.serve")  # of the replica
@@ -71,6 +73,7 @@ class LoadedVersion:
         if self.least and not (task.HAS_PROBABILITIES and kind_of(spec.target).HAS_CLASSES):
             problem = "answers without the probability of one class cannot abstain"
             raise PipelineError(problem, place="deploy.abstain", fix="leave it out")
+        self.first_piece = Histogram(SECONDS)  # until the first piece of a text
         self.example_answer: dict[str, Any] = {}
         self.takes_files = '"format": "byte"' in json.dumps(self.schema)  # small ones may take long to decode
         self.is_quick = self._warm() < QUICK_SECONDS and not self.takes_files
@@ -138,6 +141,16 @@ class LoadedVersion:
         self.batch_rows.observe(table.num_rows)
         answers = self.model.answer(table, unusual=self.unusual, is_valid=is_valid)
         return Answers([mark_abstentions(part, self.least) for part in answers.parts])
+
+    def write(self, table: pa.Table, sampling: Sampling) -> Iterator[Piece]:
+        """Write the answer to one row in pieces."""
+        import torch
+
+        from evergreen.models.text_stream import write_text
+
+        self.batch_rows.observe(table.num_rows)
+        arrays = self.model.spec.encode(table, target=False, unusual=self.unusual)
+        return write_text(self.model.network, {name: torch.as_tensor(one) for name, one in arrays.items()}, sampling)
 
     def log_unusual(self, name: str) -> None:
         """Write to the log what was unusual about the rows since its last line: counts by field, and no values."""

@@ -139,7 +139,7 @@ async def while_connected(result: asyncio.Future[Result], request: Request) -> R
     """Wait for a result. Raises ClientDisconnect, and cancels it, where the client leaves before it is there."""
     from starlette.requests import ClientDisconnect
 
-    leaves = asyncio.create_task(_wait_until_gone(request))
+    leaves = asyncio.create_task(wait_until_gone(request))
     try:
         await asyncio.wait((result, leaves), return_when=asyncio.FIRST_COMPLETED)
         if result.done():
@@ -150,7 +150,8 @@ async def while_connected(result: asyncio.Future[Result], request: Request) -> R
         leaves.cancel()
 
 
-async def _wait_until_gone(request: Request) -> None:
+async def wait_until_gone(request: Request) -> None:
+    """Return when the client of a request whose body is read has left."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

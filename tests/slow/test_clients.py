@@ -1,6 +1,7 @@
 """Clients of other projects, each in an environment of its own, ask a real endpoint."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
+from tests.stages.writers import SONG, save_writer
 
 TRITON = """
 import json, sys
@@ -46,6 +48,34 @@ except Exception as error:
 print(json.dumps(found))
 """
 
+OPENAI = """
+import json, sys
+import openai
+
+client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="none", max_retries=0)
+asked = {"model": "song", "prompt": "a small", "max_tokens": 8, "temperature": 0}
+whole = client.completions.create(**asked)
+pieces = [*client.completions.create(**asked, stream=True, stream_options={"include_usage": True})]
+chat = {"model": "song", "messages": [{"role": "user", "content": "a small"}], "max_tokens": 8, "temperature": 0}
+chunks = [*client.chat.completions.create(**chat, stream=True)]
+found = {
+    "models": [one.id for one in client.models.list()],
+    "texts": [
+        whole.choices[0].text,
+        "".join(one.choices[0].text for one in pieces if one.choices),
+        client.chat.completions.create(**chat).choices[0].message.content,
+        "".join(one.choices[0].delta.content or "" for one in chunks),
+    ],
+    "usage": [whole.usage.completion_tokens, pieces[-1].usage.completion_tokens],
+    "reasons": [whole.choices[0].finish_reason, chunks[-1].choices[0].finish_reason],
+}
+try:
+    client.completions.create(model="son", prompt="a")
+except openai.NotFoundError as error:
+    found["error"] = str(error)
+print(json.dumps(found))
+"""
+
 
 @pytest.fixture(scope="module")
 def url(clone, tmp_path_factory, random_model):
@@ -54,6 +84,9 @@ def url(clone, tmp_path_factory, random_model):
         folder = tmp_path_factory.mktemp(name)
         random_model(name, folder, 1)
         released[name] = {"version": "v1.0.0", "path": str(folder)}
+    song = tmp_path_factory.mktemp("song")
+    save_writer(song, "language_modelling", "decoder", ("text", SONG), ("text", SONG), "bpe")
+    released["song"] = {"version": "v1.0.0", "path": str(song)}
     yield deploy.deploy(clone, released, DeployConfig())["url"]
     deploy.undeploy(clone)
 
@@ -80,6 +113,27 @@ def test_triton_s_client_gets_what_rows_of_json_get(url, tmp_path):
     assert found["shapes"] == {"image": [-1, 4, 4]}
     assert found["digits"] == [1]
     assert "there is no pipeline 'size'" in found["error"]
+
+
+def test_openai_s_client_reads_what_is_written_as_it_is_written(url, tmp_path):
+    import httpx
+
+    python = make_environment(tmp_path, "openai")
+    ran = subprocess.run([python, "-c", OPENAI, url], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    body, headers = {"text": "a small"}, {"Accept": "text/event-stream"}
+    with httpx.stream("POST", f"{url}/song/predict?max_tokens=8&temperature=0", json=body, headers=headers) as response:
+        events = [json.loads(line.removeprefix("data: ")) for line in response.iter_lines() if line]
+    assert found["texts"] == [events[-1]["prediction"]] * 4
+    assert (found["models"], found["usage"], found["reasons"]) == (["song"], [8, 8], ["length", "length"])
+    assert "did you mean 'song'" in found["error"]
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
+    (shown,) = re.findall(r"tests/slow/test_clients.py runs it -->\n```sh\n(.*?)```", guide.read_text(), re.S)
+    ran = subprocess.run(["bash", "-ec", shown.replace("http://127.0.0.1:8000", url)], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.splitlines()[-2]) == (0, "data: [DONE]"), ran.stdout
+    assert '"finish_reason":' in ran.stdout
+    assert 'evergreen_first_piece_seconds_count{pipeline="song"' in httpx.get(f"{url}/metrics").text
 
 
 def test_a_table_of_many_rows_passes_the_front(url):

@@ -9,8 +9,7 @@ import pytest
 
 from evergreen.cli.commands.keys import keys
 from evergreen.core.errors import PipelineError
-from evergreen.stages.deploy import api_keys
-from evergreen.stages.deploy import endpoint as serving
+from evergreen.stages.deploy import api_keys, request_log
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
@@ -146,7 +145,7 @@ def test_a_replica_that_does_not_see_the_file_lets_nobody_in(endpoint, tmp_path,
     def fail(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(serving, "make_private", fail)
+    monkeypatch.setattr(request_log, "make_private", fail)
     entries = {name: served.entry for name, served in endpoint.served.items()}
     for needs_key, status in ((True, 401), (False, 200)):
         made, home = Endpoint(), str(tmp_path / "elsewhere" / "requests")

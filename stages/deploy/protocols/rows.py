@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
 
 from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.bulk import answer_body, choose_type, write_answers
 from evergreen.stages.deploy.formats import formats
-from evergreen.stages.deploy.request_body import JSON, check_type
+from evergreen.stages.deploy.request_body import JSON, RequestError, check_type
 from evergreen.stages.deploy.responses import json_response
+from evergreen.stages.deploy.server_events import is_wanted, send_events
+from evergreen.stages.deploy.text_streams import OPTIONS, TextStream, read_sampling
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from evergreen.stages.deploy.endpoint import Endpoint
+    from evergreen.stages.deploy.loaded_version import LoadedVersion
     from evergreen.stages.deploy.protocols import Call
 
 
@@ -24,12 +28,37 @@ async def predict(endpoint: Endpoint, call: Call) -> Response:
     accept = call.headers.get("accept", "*/*")
     answer_type = content_type if accept == "*/*" else choose_type(accept, content_type)
     served = endpoint.find(name, call.names.get("version", ""))
+    if is_wanted(accept) or any(option in call.request.query_params for option in OPTIONS):
+        return await _write(endpoint, call, name, served)
     if content_type != JSON:
         return await answer_body(endpoint, call, name, served, (content_type, answer_type))
     answers = await endpoint.predict(call, name, served, served.parse)
     if answer_type != JSON:
         return write_answers(answer_type, Answers([answers]), served)
     return json_response({"version": served.version, "request_id": call.request_id, "predictions": answers})
+
+
+async def _write(endpoint: Endpoint, call: Call, name: str, served: LoadedVersion) -> Response:
+    """Write the text of each row as the address asks, or that of one row as events while it is written."""
+    check_type(call.headers, (JSON,))
+    query = call.request.query_params
+    sampling = read_sampling({**query, "stop": query.getlist("stop") or None}, served)
+    async with endpoint.read(call, served, served.parse) as (parsed, _):
+        n_rows = parsed.table.num_rows
+    streams = [TextStream(endpoint, call, name, served, parsed.slice(row, 1), sampling) for row in range(n_rows)]
+    about = {"version": served.version, "request_id": call.request_id}
+    if not is_wanted(call.headers.get("accept", "")):
+        return json_response({**about, "predictions": [{"prediction": await one.read_all()} for one in streams]})
+    if n_rows > 1:
+        raise RequestError(422, f"there are {n_rows} rows", fix="send one row for each stream of events")
+
+    async def events() -> AsyncGenerator[dict[str, Any], None]:
+        (stream,) = streams
+        async for text in stream.pieces():
+            yield {"text": text}
+        yield {**about, "prediction": stream.text, "finish_reason": stream.finish_reason, "tokens": stream.n_tokens}
+
+    return await send_events(events())
 
 
 ROUTES = {
