@@ -47,3 +47,14 @@ def fill(address: str) -> str:
     for secret in secrets_of(filled) if values else ():  # also those of an address that is a variable as a whole
         remember(secret, values.get(secret) or values.get(unquote(secret)) or MASK, secret=True)
     return filled
+
+
+def is_address(place: str) -> bool:
+    """Tell whether a place is an address; else it is a path."""
+    return ":" in place.partition("/")[0]
+
+
+def join(address: str, *names: str) -> str:
+    """Return the address of what has these names under an address; its options, after `?`, stay at the end."""
+    place, mark, options = address.partition("?")
+    return "/".join([place.rstrip("/"), *names]) + mark + options

@@ -22,7 +22,10 @@ PLACES = {  # pattern in the project → what it is, and what makes it smaller
 
 
 def du() -> CommandResult:
-    """Tell what takes how much room, the largest first."""
+    """Tell what takes how much room, the largest first.
+
+    With a cluster.yaml, also what lies in its storage.
+    """
     from evergreen.core.paths import find_root
 
     root, counted = find_root(), set[int]()
@@ -32,10 +35,26 @@ def du() -> CommandResult:
         for path in sorted(root.glob(pattern))
         if (size := sum(_new_sizes(path, counted)))
     ]
+    places += _stored(root)
     places.sort(key=lambda place: -place["bytes"])
     lines = [f"{one['bytes'] / 1e6:>11,.1f} MB  {one['path']:<32}  {one['what']}" for one in places]
     fixes = dict.fromkeys(f"{one['path']}: {one['fix']}" for one in places[:3] if one["fix"])
     return CommandResult({"places": places}, "\n".join([*lines, *fixes]))
+
+
+def _stored(root: Path) -> Iterator[dict[str, Any]]:
+    """Yield what lies in the storage of `cluster.yaml`."""
+    from evergreen.core.errors import DataError
+    from evergreen.stages.engines import cluster_file, storage_budget
+
+    cluster = cluster_file.read(root)
+    fix = f"cluster.yaml: {{storage_gb: {cluster.storage_gb:g}}}; what was longest not used goes first"
+    try:
+        for place in storage_budget.list_places(root):
+            held = ", in use" if place.is_held else ""
+            yield {"path": f"storage/{place.name}", "bytes": place.size, "what": place.what + held, "fix": fix}
+    except DataError as error:
+        yield {"path": "storage", "bytes": 0, "what": error.problem, "fix": error.fix}
 
 
 def _new_sizes(folder: Path, counted: set[int]) -> Iterator[int]:

@@ -1,10 +1,11 @@
-"""Read `cluster.yaml`: where Ray is, and the folder that its machines share."""
+"""Read `cluster.yaml`: where Ray is, and what its machines share."""
 
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from evergreen.core.addresses import check_no_secret
 from evergreen.core.config import Section, build
 from evergreen.core.yaml_file import YamlFile
 
@@ -14,8 +15,22 @@ class Cluster(Section):
 
     address: str = Field("", pattern=r"^((ray://)?[^\s/@]+:\d{1,5})?$", max_length=300, examples=["10.0.0.1:6379"])
     """Of a Ray cluster, host:port."""
-    storage: str = Field("", pattern=r"^(/[^\x00-\x1f]*)?$", max_length=4096, examples=["/shared/evergreen"])
-    """A folder that all its machines see under this absolute path."""
+    storage: str = Field(
+        "",
+        pattern=r"^(/[^\x00-\x1f]*|[a-z][a-z0-9+]+:[^\s\x00-\x1f]+)?$",
+        max_length=4096,
+        examples=["/shared/evergreen", "s3://bucket/folder"],
+    )
+    """A folder that all its machines see under this absolute path, or an address that all of them reach."""
+
+    storage_gb: float = Field(100.0, gt=0, le=1e9)
+    """GB that copies and runs there may take, of all who use it; above it those go that were longest not used."""
+
+    @field_validator("storage")
+    @classmethod
+    def _check_no_secret(cls, storage: str) -> str:
+        check_no_secret(storage)
+        return storage
 
 
 def read(root: Path) -> Cluster:
@@ -24,9 +39,9 @@ def read(root: Path) -> Cluster:
     if not place.exists() and not place.is_symlink():
         variable = "EVERGREEN_RAY_ADDRESS"
         return build(Cluster, {"address": os.environ.get(variable, "")}, variable)
-    file = YamlFile(place, place.name, "address: HOST:PORT, storage: /a/shared/folder")
+    file = YamlFile(place, place.name, "address: HOST:PORT, storage: /a/shared/folder or s3://bucket/folder")
     cluster = file.section(Cluster)
     if cluster.address and not cluster.storage:
-        fix = "give the absolute path of a folder that all machines of the cluster can read and write"
+        fix = "give the absolute path of a folder that all machines of the cluster can read and write, or s3://bucket/…"
         raise file.error("a cluster needs storage", "address", fix=fix)
     return cluster

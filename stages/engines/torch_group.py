@@ -1,24 +1,59 @@
-"""Let the processes of one training meet in a file: torch's own meeting place is a port to which anybody may write."""
+"""Let the processes of one training meet: on one machine in a file, on a cluster through the network that Ray uses.
+
+Torch's own meeting place is a port to which anybody may write; and it takes the interface of the machine's name, which
+is loopback where /etc/hosts says 127.0.1.1, as Debian's does.
+"""
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 
 from evergreen.stages.engines import cluster_file, ray_node
 
+TIMEOUT_SECONDS = 1800  # of an operation between all processes, torch's own
 
-def choose_torch_config(root: Path, backend: str) -> TorchConfig:
+
+def choose_torch_config(root: Path, backend: str, timeout_s: int = TIMEOUT_SECONDS) -> TorchConfig:
     """Return how the processes of a training meet: in Ray's folder on this machine, at a port of a real cluster."""
     if cluster_file.read(root).address:
-        return TorchConfig(backend)
-    return FileTorchConfig(backend, folder=(ray_node.load_up(root.resolve()) or {})["folder"])
+        return ClusterTorchConfig(backend, timeout_s=timeout_s)
+    folder = (ray_node.load_up(root.resolve()) or {})["folder"]
+    return FileTorchConfig(backend, timeout_s=timeout_s, folder=folder)
+
+
+@dataclass
+class ClusterTorchConfig(TorchConfig):
+    """Configure torch's process group on a cluster: each process talks through its machine's address in Ray."""
+
+    @property
+    def backend_cls(self) -> type[_TorchBackend]:
+        """Return what sets up the process group."""
+        return _ClusterBackend
+
+
+class _ClusterBackend(_TorchBackend):
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        worker_group.execute(name_interface)
+        super().on_start(worker_group, backend_config)
+
+
+def name_interface() -> str:
+    """Tell gloo and NCCL the interface of this machine's address in Ray, unless the environment does; return it."""
+    own = ray.util.get_node_ip_address()
+    for name, addresses in psutil.net_if_addrs().items():
+        if own in {each.address for each in addresses}:
+            for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+                os.environ.setdefault(variable, name)
+    return os.environ.get("GLOO_SOCKET_IFNAME", "")
 
 
 @dataclass

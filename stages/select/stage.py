@@ -163,7 +163,7 @@ def _run_finals(
     Return all contenders, each with the options that it did best by.
     """
     from evergreen.data.spec import FeatureSpec
-    from evergreen.stages.engines.shared_storage import scratch_folder
+    from evergreen.stages.engines.shared_storage import run_places
     from evergreen.stages.trials import fold_race
 
     work = plan.finals_work(contenders, race.planned)
@@ -174,10 +174,11 @@ def _run_finals(
         _run_seeds(race, finalists, plan.n_finals(finalists, config.seeds, work))
         return contenders
     spec = FeatureSpec.load(paths.ready).to_json()
-    runs = str(scratch_folder(paths.root, paths.run_folder, "runs", paths.name) / "select")
+    places = run_places(paths, race.common[1])
+    places["folder"] += "/select"
     raced = fold_race.with_strengths(hopeful)
     for one in raced:
-        one.plan = fold_race.plan_folds(one, race, spec, folds, runs)
+        one.plan = fold_race.plan_folds(one, race, spec, folds, places)
     fold_race.run(race, raced, count, work, direction)
     return fold_race.best_of_each([*raced, *(one for one in contenders if one not in raced)], direction)
 

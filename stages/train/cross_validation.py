@@ -14,12 +14,11 @@ import torch
 
 from evergreen.core import parts
 from evergreen.core.errors import UserError
-from evergreen.core.files import write_json
 from evergreen.core.priority import lower_priority
 from evergreen.models import work
 from evergreen.stages.train.plan import RunPlan
 from evergreen.stages.train.ray_train import reraise_user_error
-from evergreen.stages.train.worker import MISTAKE
+from evergreen.stages.train.worker import note_mistake
 from evergreen.stages.trials.out_of_fold import OutOfFold, build_network, kept_epoch, load, prepare_fold, train_fold
 
 if TYPE_CHECKING:
@@ -63,12 +62,11 @@ def run(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
     ray_cluster.connect(paths.root)
     import ray
 
-    folder = Path(plan.folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    Path(plan.folder).mkdir(parents=True, exist_ok=True)
     remote = ray.remote(num_cpus=1, max_retries=config.max_failures)(_train_remotely)
     missing = [number for number in range(plan.folds) if not plan.fold_file(number).exists()]
     values = {"plan": dataclasses.asdict(plan), "parts": parts.project_texts()}
-    with reraise_user_error(folder / MISTAKE), ray_watch.raise_outage(paths.root):
+    with reraise_user_error(plan), ray_watch.raise_outage(paths.root):
         jobs = [remote.remote(values, number) for number in missing]
         waiting = jobs
         while waiting:
@@ -85,8 +83,8 @@ def _train_remotely(values: dict[str, Any], number: int) -> None:
     lower_priority()
     torch.set_num_threads(1)
     parts.adopt(values["parts"])
-    plan = RunPlan(**values["plan"])
+    plan = RunPlan(**values["plan"]).on_this_machine()
     try:
         train_fold(plan, number)
     except UserError as error:
-        write_json(Path(plan.folder) / MISTAKE, {"problem": error.problem, "place": error.place, "fix": error.fix})
+        note_mistake(plan, error)

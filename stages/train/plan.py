@@ -53,7 +53,7 @@ class RunPlan(FoldPlan):
         """Return a hash that is equal for runs with equal results."""
         values = dataclasses.asdict(self) | dict.fromkeys(LOCATION_FIELDS)
         values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
-        del values["provisional"]
+        del values["provisional"], values["remote"]
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def in_folder(self, runs: Path) -> Self:
@@ -63,7 +63,7 @@ class RunPlan(FoldPlan):
 
 def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     """Plan a run from the YAML's numbers, the choice and, before both, the version whose weights it starts with."""
-    from evergreen.stages.engines.shared_storage import scratch_folder, share_folder
+    from evergreen.stages.engines.shared_storage import run_places, share_folder
 
     choice = read_json(paths.tune if paths.tune.exists() else paths.select)
     start = InitWeights.find(config.init_from, paths) if config.init_from else None
@@ -74,8 +74,11 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     recipe, options = split_config_and_options(choice["architecture"], values)
     if config.train_on_validation:
         recipe = recipe.replace(keep="last", patience=0)
-    runs = scratch_folder(paths.root, paths.run_folder, "runs", paths.name)
     data = folder_version(paths.ready)
+    places = run_places(paths, data)
+    start_folder = share_folder(paths.root, start.folder, "start", paths.name, start.bytes) if start else ""
+    if start and places["remote"]:
+        places["remote"]["start_folder"], start_folder = start_folder, str(start.folder)
     spec = FeatureSpec.load(paths.ready)
     _check_feed(config, choice["architecture"], spec)
     window = batches.shuffle_window_rows(spec, paths.ready, config.memory_mb)
@@ -101,14 +104,13 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         data_version=data,
         code_version=learned_code_version("train", spec.to_json(), task, choice["architecture"]),
         trial=choice.get("trial"),
-        ready=share_folder(paths.root, paths.ready, "ready", paths.name, data),
-        folder="",
+        **places,
         start=start.name if start else "",
         start_bytes=start.bytes if start else "",
-        start_folder=share_folder(paths.root, start.folder, "start", paths.name, start.bytes) if start else "",
+        start_folder=start_folder,
         freeze="features" if config.freeze == "backbone" else "nothing",  # as runs and models record it
         provisional=choice.get("provisional", ""),
-    ).in_folder(runs)
+    ).in_folder(Path(places["folder"]))
 
 
 def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:

@@ -8,21 +8,25 @@ import json
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
 from evergreen.core.background import in_background
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress
+from evergreen.data.object_store import ObjectStore
 from evergreen.stages.engines.placement import worker_resources
+from evergreen.stages.engines.shared_storage import MIRROR_SECONDS
 from evergreen.stages.train.plan import RunPlan
-from evergreen.stages.train.worker import MISTAKE, train_worker
+from evergreen.stages.train.worker import MISTAKE, PROGRESS, train_worker
 
 if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
     from evergreen.stages.train.config import TrainConfig
 
 
@@ -34,24 +38,48 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
     from evergreen.stages.engines import ray_cluster, ray_watch
 
     ray_cluster.connect(paths.root)
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    from evergreen.stages.engines.torch_group import choose_torch_config
-
-    with ray_watch.raise_outage(paths.root):
-        resources = ray_watch.ask(ray.cluster_resources)
-    each = worker_resources(config.workers, config.device, resources)
-    cuda = "GPU" in each
     folder = Path(plan.folder)
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / "ray"
     shutil.rmtree(store, ignore_errors=True)
+    values = {"plan": dataclasses.asdict(plan), "parts": parts.project_texts()}
+    with ray_watch.raise_outage(paths.root):
+        trainer = build_ray_trainer(train_worker, values, config, paths, store)
+    lines = folder / PROGRESS
+    with (
+        reraise_user_error(plan) as remote,
+        forward_progress(lines, progress, remote),
+        ray_watch.raise_outage(paths.root),
+    ):
+        trainer.fit()
+    shutil.rmtree(store, ignore_errors=True)
+
+
+def build_ray_trainer(
+    work: Callable[[dict[str, Any]], Any],
+    values: dict[str, Any],
+    config: TrainConfig,
+    paths: Paths,
+    store: Path,
+    **how: Any,
+) -> TorchTrainer:
+    """Build Ray's trainer, whose workers each call `work` with `values`; Ray writes to `store`.
+
+    `how` goes to choose_torch_config.
+    """
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from evergreen.stages.engines import ray_watch
+    from evergreen.stages.engines.torch_group import choose_torch_config
+
+    each = worker_resources(config.workers, config.device, ray_watch.ask(ray.cluster_resources))
+    cuda = "GPU" in each
     trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"plan": dataclasses.asdict(plan), "parts": parts.project_texts()},
-        torch_config=choose_torch_config(paths.root, "nccl" if cuda else "gloo"),
+        work,
+        train_loop_config=values,
+        torch_config=choose_torch_config(paths.root, "nccl" if cuda else "gloo", **how),
         scaling_config=ScalingConfig(
             num_workers=config.workers,
             use_gpu=cuda,
@@ -64,26 +92,34 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
         ),
     )
     trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
-    reported = forward_progress(folder / "progress.jsonl", progress)
-    with reported, reraise_user_error(folder / MISTAKE), ray_watch.raise_outage(paths.root):
-        trainer.fit()
-    shutil.rmtree(store, ignore_errors=True)
+    return trainer
 
 
 @contextlib.contextmanager
-def reraise_user_error(note: Path) -> Iterator[None]:
-    """Raise the user's mistake that a worker noted, in the place of whatever it led to."""
+def reraise_user_error(plan: RunPlan) -> Iterator[ObjectStore | None]:
+    """Raise the user's mistake that a worker noted, in the place of whatever it led to; get what else it has left.
+
+    Yields where the workers keep the run, if that is no folder.
+    """
+    note = Path(plan.folder) / MISTAKE
+    mirror = plan.mirror(note.parent)
+    mirror.pull()
     note.unlink(missing_ok=True)
+    mirror.push()
     try:
-        yield
+        yield mirror.store
     finally:
+        mirror.pull()
         if note.is_file():
             raise PipelineError(**read_json(note)) from None
 
 
 @contextlib.contextmanager
-def forward_progress(lines: Path, progress: Progress) -> Iterator[None]:
-    """Forward what rank 0 appends to `lines`; Ray Train's own reports wait for the controller's next poll."""
+def forward_progress(lines: Path, progress: Progress, store: ObjectStore | None = None) -> Iterator[None]:
+    """Forward what rank 0 appends to `lines`, or says last in a file of that name in a store.
+
+    Ray Train's own reports wait for the controller's next poll.
+    """
     start = lines.stat().st_size if lines.exists() else 0
 
     def follow(done: threading.Event) -> None:
@@ -99,5 +135,13 @@ def forward_progress(lines: Path, progress: Progress) -> Iterator[None]:
                         position += len(line)
                         progress(stage="train", **json.loads(line))
 
-    with in_background(follow):
+    def follow_store(done: threading.Event) -> None:
+        seen = b""
+        while store and not done.wait(MIRROR_SECONDS):
+            with contextlib.suppress(DataError):  # nothing was said yet, or it does not answer
+                if (line := store.read(lines.name)) != seen:
+                    seen = line
+                    progress(stage="train", **json.loads(line))
+
+    with in_background(follow_store if store else follow):
         yield

@@ -60,6 +60,7 @@ def _train_or_load(plan: RunPlan, config: TrainConfig, paths: Paths, progress: P
     from evergreen.stages.train.ray_train import fit
     from evergreen.stages.train.worker import load_finished
 
+    plan.mirror(Path(plan.folder)).pull()
     if trained := load_finished(plan):
         return trained, True
     fit(plan, config, paths, progress)

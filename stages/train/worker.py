@@ -21,6 +21,7 @@ from evergreen.stages.train import transfer
 from evergreen.stages.train.plan import RunPlan
 from evergreen.stages.trials.out_of_fold import build_network, row_weights
 
+PROGRESS = "progress.jsonl"
 MISTAKE = "mistake.json"  # the user's mistake that only training showed
 LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
 
@@ -71,29 +72,41 @@ def train_worker(values: dict[str, Any]) -> None:
 
     lower_priority()
     torch.set_num_threads(1)
-    plan = RunPlan(**values["plan"])
     parts.adopt(values["parts"])
+    plan = RunPlan(**values["plan"]).on_this_machine()
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Path(plan.folder)
     device = str(ray.train.torch.get_device())
     # a worker which has not yet heard of its driver's death may still write into the run's folder
-    lock = exclusive_lock(folder / "lock", f"another run writes into {folder}", timeout_s=LOCK_SECONDS)
-    with lock if rank == 0 else contextlib.nullcontext():
-        lines = folder / "progress.jsonl"
+    lock = exclusive_lock(folder / ".lock", f"another run writes into {folder}", timeout_s=LOCK_SECONDS)
+    mirror = plan.mirror(folder)
+    with contextlib.ExitStack() as stack:
+        if rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock)
+            stack.enter_context(mirror.keep())
+        lines = folder / PROGRESS
 
         def report(facts: dict[str, Any]) -> None:
             if rank == 0:
-                with lines.open("a") as file:
+                with lines.open("w" if mirror.store else "a") as file:  # a store takes the whole file each time
                     file.write(json.dumps(facts) + "\n")
 
         try:
             build_trainer(plan, rank=rank, world=world, device=device, report=report).run()
         except UserError as error:
-            write_json(folder / MISTAKE, {"problem": error.problem, "place": error.place, "fix": error.fix})
+            note_mistake(plan, error)
             if world > 1:
                 raise  # the others wait for this one
             return
         (folder / MISTAKE).unlink(missing_ok=True)  # of an attempt before this one
         if world > 1:
             torch.distributed.barrier()  # nobody leaves before rank 0 has written the last checkpoint
+
+
+def note_mistake(plan: RunPlan, error: UserError) -> None:
+    """Leave a user's mistake to the driver, in the run's folder."""
+    note = Path(plan.folder) / MISTAKE
+    write_json(note, {"problem": error.problem, "place": error.place, "fix": error.fix})
+    plan.mirror(note.parent).push()

@@ -35,9 +35,9 @@ def with_strengths(ranked: Sequence[ContenderState]) -> list[ContenderState]:
     return found
 
 
-def plan_folds(one: ContenderState, race: Race, spec: dict[str, Any], folds: int, folder: str) -> FoldPlan:
+def plan_folds(one: ContenderState, race: Race, spec: dict[str, Any], folds: int, places: dict[str, Any]) -> FoldPlan:
     """Plan the folds of a contender as train does where the YAML says nothing else."""
-    ready, version, task = race.common
+    _, version, task = race.common
     recipe, options = split_config_and_options(one.name, one.options)
     return FoldPlan(
         task=task,
@@ -51,8 +51,7 @@ def plan_folds(one: ContenderState, race: Race, spec: dict[str, Any], folds: int
         settles_epochs=True,
         data_version=version,
         code_version=learned_code_version("train", spec, task, one.name),
-        ready=ready,
-        folder=folder,
+        **places,
     )
 
 

@@ -13,12 +13,13 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from evergreen.core.addresses import join
 from evergreen.core.files import atomic_write
 from evergreen.data import prepared
 from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split
@@ -32,12 +33,13 @@ from evergreen.models.registry import build, find_architecture
 from evergreen.models.training import checkpoint
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.trainer import Trainer
+from evergreen.stages.engines.shared_storage import Mirror, fetch_folder, own_folder
 from evergreen.stages.trials.folds import fold_ids, split_fold
 
 MIN_STEPS = 400  # updates that a fold trains for at least, where nobody has set epochs: the best of them is kept
 WEIGHT, CLASS = "_weight", "_class"
 SPLITS = ("train", "validation")
-LOCATION_FIELDS = ("ready", "folder")
+LOCATION_FIELDS = ("ready", "folder", "remote")
 Batch = dict[str, Any]
 
 
@@ -58,6 +60,21 @@ class FoldPlan:
     code_version: str  # of the stage train and the parts that it uses
     ready: str
     folder: str  # of one run, beside that of the folds
+    remote: dict[str, str]  # where workers find these, by the same names, if not there
+
+    def on_this_machine(self) -> Self:
+        """Return the plan with the places that a worker on this machine has; rows are fetched once."""
+        fetched: dict[str, Any] = {
+            name: str(fetch_folder(place)) for name, place in self.remote.items() if name != "folder"
+        }
+        if runs := self.remote.get("folder"):
+            fetched["folder"] = str(own_folder(runs) / Path(self.folder).name)
+        return dataclasses.replace(self, **fetched)
+
+    def mirror(self, folder: Path) -> Mirror:
+        """Return what keeps a folder of the runs as workers have it, wherever they are."""
+        runs = self.remote.get("folder", "")
+        return Mirror(folder, join(runs, folder.name) if runs else "")
 
     @property
     def fold_key(self) -> str:
@@ -179,6 +196,8 @@ def train_fold(plan: FoldPlan, number: int, deadline: float = math.inf) -> bool:
     Return False where time.monotonic() passed `deadline` before. What is there already is not trained again.
     """
     file = plan.fold_file(number)
+    mirror = plan.mirror(file.parent)
+    mirror.pull()
     if file.exists():
         return True
     loop, facts = build_fold(plan, number), []
@@ -191,12 +210,14 @@ def train_fold(plan: FoldPlan, number: int, deadline: float = math.inf) -> bool:
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as new:
         new.write_bytes(checkpoint.encode({"outputs": torch.stack(outputs), "target": targets[0]}, {}))
+    mirror.push()
     return True
 
 
 def load(plan: FoldPlan, n_folds: int = 0) -> OutOfFold | None:
     """Load what the plan's first `n_folds` folds have answered, all of them for 0; None where one is missing."""
     files = [plan.fold_file(number) for number in range(n_folds or plan.folds)]
+    plan.mirror(files[0].parent).pull()
     if not all(file.exists() for file in files):
         return None
     blocks = [checkpoint.decode(file.read_bytes())[0] for file in files]

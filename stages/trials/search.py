@@ -14,6 +14,7 @@ from typing import Any
 
 from evergreen.core import parts
 from evergreen.core.priority import lower_priority
+from evergreen.stages.engines.shared_storage import fetch_folder
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.proposals import REPEATED, Finished, batch_stopper, batched_proposals, ledger_callback
 from evergreen.stages.trials.space import Search
@@ -86,7 +87,7 @@ def _trainable(search: Search, until: float) -> Callable[[dict[str, Any]], None]
 
         lower_priority()
         parts.adopt(own_parts)
-        place = Path(search.ready), search.version, search.task, search.architecture
+        place = fetch_folder(search.ready), search.version, search.task, search.architecture
         trial = Trial(*place, search.selected | config["options"], search.seed + config.get("repeat", 0))
         counts = trial.counts() if search.objective or search.constraints else {}
         if broken := search.broken(counts):

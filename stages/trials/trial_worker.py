@@ -11,6 +11,7 @@ import torch
 from evergreen.core import parts
 from evergreen.core.priority import lower_priority
 from evergreen.data.spec import FeatureSpec
+from evergreen.stages.engines.shared_storage import fetch_folder
 from evergreen.stages.trials import out_of_fold
 from evergreen.stages.trials.trial import Trial
 
@@ -29,6 +30,7 @@ class TrialWorker:
 
     def get_ready(self) -> None:
         """Read what all trials share. Raises DataError where this machine does not see the prepared data."""
+        self.common = (str(fetch_folder(self.common[0])), *self.common[1:])
         FeatureSpec.load(Path(self.common[0]))
 
     def measure(self, name: str, seed: int, options: Mapping[str, Any]) -> Answer:
@@ -51,7 +53,7 @@ class TrialWorker:
         started = time.monotonic()
         torch.set_num_threads(1)
         try:
-            is_done = out_of_fold.train_fold(out_of_fold.FoldPlan(**plan), number, started + seconds)
+            is_done = out_of_fold.train_fold(out_of_fold.FoldPlan(**plan).on_this_machine(), number, started + seconds)
         except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
             return {"reason": f"it failed: {error}", "failed": True}
         return {"seconds": time.monotonic() - started} if is_done else {"reason": "the time ran out"}

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.s3_server import KEYS
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PORT = 6379
 START_SECONDS = 180
@@ -71,7 +73,7 @@ class Machines:
         _sh(f"ip link set {cable} master egb{self.mark} up")
         _sh(f"ip -n {name} addr add {self.network}.{number}/24 dev eth0")
         _sh(f"ip -n {name} link set eth0 up && ip -n {name} link set lo up")
-        (own / "hosts").write_text(f"127.0.0.1 localhost\n{self.network}.{number} m{number}\n")
+        (own / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 m{number}\n")  # as Debian writes it
         (own / "init").write_text(self._init(number, own, n_cpus, shares, packages))
         inside = ["unshare", "-m", "-u", "-i", "-p", "-f", "--kill-child", "--mount-proc", "bash", str(own / "init")]
         with (own / "log").open("wb") as log:
@@ -121,6 +123,7 @@ class Machines:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": self.token,
             "RAY_USAGE_STATS_ENABLED": 0,
+            **{name.upper(): value for name, value in KEYS.items()},
             "RAY_raylet_start_wait_time_s": START_SECONDS,
         }
         return " ".join(f"{name}={value}" for name, value in facts.items())

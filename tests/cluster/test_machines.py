@@ -2,13 +2,14 @@
 
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
 
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
-from tests.cluster.machines import EVERGREEN, Machines, lacking, run_stage
+from tests.cluster.machines import EVERGREEN, REPOSITORY, Machines, lacking, run_stage
 
 pytestmark = pytest.mark.skipif(bool(why := lacking()), reason=f"several machines on one: {why}")
 
@@ -57,9 +58,25 @@ def wait_for(happened, timeout_s: float = 120) -> None:
 
 
 def test_two_machines_choose_and_learn_what_one_does(alone, cluster):
-    for name in ("select", "tune", "train"):
+    for name in ("select", "tune"):
         cluster.run(1, *EVERGREEN, "stage", name, "small")
+    printed = cluster.run(1, *EVERGREEN, "preflight", "small")
+    assert "2 workers (1 on m1, 1 on m2) meet by gloo through eth0; to add up" in printed
+    assert "time        a step takes" in printed
+    cluster.run(1, *EVERGREEN, "stage", "train", "small")
     assert made(Paths(cluster.project, "small")) == made(alone)
+
+
+def test_what_no_folder_shares_goes_through_a_store_that_fails_one_request_in_five(alone, cluster):
+    server = [sys.executable, str(REPOSITORY / "tests" / "s3_server.py"), f"{cluster.network}.1", "9000", "shop", "5"]
+    store = cluster.start(1, server)
+    endpoint = store.stdout.readline().strip()
+    place = f"address: {cluster.address}\nstorage: s3://shop/evergreen?endpoint={endpoint}\n"
+    (cluster.project / "cluster.yaml").write_text(place)
+    for name in ("select", "tune", "train"):
+        print(cluster.run(1, *EVERGREEN, "stage", name, "small"))
+    assert made(Paths(cluster.project, "small")) == made(alone)
+    assert not [*cluster.shared.iterdir()]
 
 
 def test_a_machine_that_is_switched_off_in_the_race_changes_no_choice(alone, cluster):

@@ -68,5 +68,7 @@ def test_what_would_stop_a_run_is_named_machine_by_machine(unfit):
     status, printed = ask(unfit, "preflight", "small", "--json")
     assert status == 0, printed  # whether their death is known yet or not
     value = json.loads(next(line for line in printed.splitlines() if line.startswith("{")))
-    assert {one["what"] for one in value["findings"]} >= {"versions", "token", "storage", "space", "data", "placement"}
+    found = {one["what"]: one["text"] for one in value["findings"]}
+    assert found.keys() >= {"versions", "token", "storage", "space", "data", "placement"}
+    assert found["network"] == "1 worker (1 on m1), which meets nobody"
     assert not [*unfit.shared.glob(".preflight*")]

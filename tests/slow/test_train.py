@@ -125,14 +125,14 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(prepared):
 
     def kill():
         wait_until_midway(folder, epochs=1)
-        killed.append(int((folder / "lock").read_text()))
+        killed.append(int((folder / ".lock").read_text()))
         os.kill(killed[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
     assert not train.run(params, prepared, task="regression")["reused"]
     killer.join()
-    assert (folder / "lock").read_text() == ""  # another worker took it over, and gave it back
+    assert (folder / ".lock").read_text() == ""  # another worker took it over, and gave it back
     assert epochs_told(folder).count(1) == 1  # the second group did not begin anew
     assert bytes_of(prepared) == undisturbed
 

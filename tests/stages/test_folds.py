@@ -134,7 +134,9 @@ def plan(ready, *, folds, epochs=3):
     recipe = TrainingConfig(**{**Linear.DEFAULTS, "epochs": epochs})
     how = {"augment": False, "balance": False, "bucket": False, "settles_epochs": False, "options": {}}
     facts = {"data_version": "d", "code_version": "c", "ready": str(ready), "folder": str(ready.parent / "runs" / "x")}
-    return FoldPlan("classification", "linear", recipe=dataclasses.asdict(recipe), folds=folds, **how, **facts)
+    return FoldPlan(
+        "classification", "linear", recipe=dataclasses.asdict(recipe), folds=folds, remote={}, **how, **facts
+    )
 
 
 def test_a_fold_is_trained_once_and_its_key_is_of_what_decides_its_answers(candidates, tmp_path):

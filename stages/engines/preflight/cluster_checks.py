@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evergreen.core.addresses import is_address
 from evergreen.core.diagnosis import Finding
+from evergreen.core.errors import UserError
 from evergreen.stages.engines.placement import count_places, worker_resources
 
 MAX_SKEW_SECONDS = 10.0  # limits of time travel to workers as times of day
@@ -33,7 +35,7 @@ class Seen:
     machines: Sequence[Machine]
     workers: int
     device: str
-    probe: Path  # the folder in which each machine has left a file of its name
+    probe: str  # the folder or address in which each machine has left a file of its name
     secret: str
     written: Sequence[str]  # names of the machines that could write there
     clocks: Mapping[str, tuple[float, float, float]]  # time before, there, and after
@@ -48,11 +50,10 @@ def check_reverse(seen: Seen) -> Iterator[Finding]:
     """Read on the driver what each machine wrote."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     for name in seen.written:
-        while (found := _read(seen.probe / name)) != seen.secret + name and time.monotonic() < deadline:
-            os.listdir(seen.probe)  # a network's file system looks again
+        while (found := _read(seen.probe, name)) != seen.secret + name and time.monotonic() < deadline:
             time.sleep(0.1)
         if found != seen.secret + name:
-            text = f"{seen.driver}: what {name} wrote to {seen.probe.parent} does not come here"
+            text = f"{seen.driver}: what {name} wrote to {seen.probe.rpartition('/')[0]} does not come here"
             yield Finding("storage", "fail", text, "mount one and the same folder on both, without caching of names")
 
 
@@ -90,10 +91,15 @@ def check_clocks(seen: Seen) -> Iterator[Finding]:
         yield Finding("clock", "ok", f"they differ by less than {MAX_SKEW_SECONDS:g} s")
 
 
-def _read(path: Path) -> str:
+def _read(folder: str, name: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
+        if is_address(folder):
+            from evergreen.data.object_store import ObjectStore
+
+            return ObjectStore(folder).read(name).decode()
+        os.listdir(folder)  # a network's file system looks again
+        return Path(folder, name).read_text(encoding="utf-8")
+    except (OSError, UserError):
         return ""
 
 

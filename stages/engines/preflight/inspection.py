@@ -14,9 +14,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.core.addresses import is_address, join
 from evergreen.core.diagnosis import Finding
 from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import make_private, read_json
+from evergreen.data.object_store import ObjectStore
 from evergreen.stages.engines import cluster_file
 from evergreen.stages.engines.preflight.cluster_checks import Machine, Seen, check_cluster
 from evergreen.stages.engines.preflight.node_checks import Given, check_node, fingerprint, list_versions, tell_time
@@ -71,10 +73,10 @@ def _inspect_cluster(pipeline: Pipeline, paths: Paths) -> list[Finding]:
 
     cluster = cluster_file.read(paths.root)
     machines = list_machines(cluster.address)
-    storage = Path(cluster.storage) if cluster.storage else make_private(paths.home.resolve())
+    storage = cluster.storage or str(make_private(paths.home.resolve()))
     try:
         with _probe(storage) as (folder, secret):
-            given = _given(pipeline, paths, str(storage), folder, secret)
+            given = _given(pipeline, paths, storage, folder, secret)
             return [*check_token_file(), *_ask(machines, given, pipeline, paths, cluster.address)]
     except OSError as error:
         if isinstance(error, UserError):
@@ -90,7 +92,7 @@ def _inspect_here(pipeline: Pipeline, paths: Paths) -> list[Finding]:
     name = socket.gethostname()
     gpus = float(len(ray_cluster.gpus())) if pipeline.train.device == "cuda" else 0.0
     machine = Machine(name, ray_node.LOOPBACK, {"CPU": float(ray_node.count_cpus()), "GPU": gpus})
-    with _probe(make_private(paths.home)) as (folder, secret):
+    with _probe(str(make_private(paths.home))) as (folder, secret):
         given = _given(pipeline, paths, str(paths.home), folder, secret)
         given = replace(given, workers=pipeline.train.workers, is_cluster=False)
         findings = [Finding(**one) for one in check_node(asdict(given))]
@@ -98,7 +100,7 @@ def _inspect_here(pipeline: Pipeline, paths: Paths) -> list[Finding]:
         return [*findings, *check_cluster(Seen(name, [machine], train.workers, train.device, folder, secret, [], {}))]
 
 
-def _given(pipeline: Pipeline, paths: Paths, storage: str, probe: Path, secret: str) -> Given:
+def _given(pipeline: Pipeline, paths: Paths, storage: str, probe: str, secret: str) -> Given:
     """Return what machines are told; their own names are still missing."""
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.engines.shared_storage import share_folder
@@ -109,14 +111,15 @@ def _given(pipeline: Pipeline, paths: Paths, storage: str, probe: Path, secret: 
     state = COPIES * 4 * max((row.get("parameters") or 0 for row in board), default=0)
     needed = rows + CHECKPOINTS * state
     ready = str(paths.ready.resolve()) if is_ready else ""
-    if is_ready and cluster_file.read(paths.root).storage and shutil.disk_usage(storage).free > needed:
+    fits = is_address(storage) or shutil.disk_usage(storage).free > needed
+    if is_ready and cluster_file.read(paths.root).storage and fits:
         ready = share_folder(paths.root, paths.ready, "ready", paths.name, folder_version(paths.ready))
     return Given(
         node=socket.gethostname(),
         driver=socket.gethostname(),
         versions=list_versions(),
         storage=storage,
-        probe=str(probe),
+        probe=probe,
         secret=secret,
         ready=ready,
         fingerprint=fingerprint(paths.ready) if is_ready else "",
@@ -126,15 +129,25 @@ def _given(pipeline: Pipeline, paths: Paths, storage: str, probe: Path, secret: 
 
 
 @contextlib.contextmanager
-def _probe(storage: Path) -> Iterator[tuple[Path, str]]:
+def _probe(storage: str) -> Iterator[tuple[str, str]]:
     """Make a folder in storage with a file of random letters; yield both."""
-    folder, secret = storage / f".preflight-{secrets.token_hex(8)}", secrets.token_hex(32)
+    name, secret = f".preflight-{secrets.token_hex(8)}", secrets.token_hex(32)
+    if is_address(storage):
+        store = ObjectStore(join(storage, name))
+        store.put_bytes("driver", secret.encode())
+        try:
+            yield store.address, secret
+        finally:
+            for left in store.list_files():
+                store.remove(left)
+        return
+    folder = Path(storage, name)
     folder.mkdir(parents=True)
     try:
         with (folder / "driver").open("w", encoding="utf-8") as file:
             file.write(secret)
             os.fsync(file.fileno())
-        yield folder, secret
+        yield str(folder), secret
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -173,7 +186,7 @@ def _ask(machines: Sequence[Machine], given: Given, pipeline: Pipeline, paths: P
         written += [name for one in found if one.what == "storage" and one.state == "ok"]
     gone = {one.text.partition(":")[0] for one in findings if one.what == "machine" and one.state == "warn"}
     machines = [machine for machine in machines if machine.name not in gone]
-    seen = Seen(given.driver, machines, train.workers, train.device, Path(given.probe), given.secret, written, clocks)
+    seen = Seen(given.driver, machines, train.workers, train.device, given.probe, given.secret, written, clocks)
     return _merge([*findings, *check_cluster(seen)], len(machines))
 
 

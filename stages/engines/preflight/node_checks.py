@@ -14,7 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from evergreen.core.addresses import is_address
 from evergreen.core.diagnosis import Finding
+from evergreen.core.errors import UserError
 
 PACKAGES = ("ray", "torch", "numpy", "pyarrow", "evergreen")
 MIB = 2**20
@@ -27,8 +29,8 @@ class Given:
     node: str  # the machine's name
     driver: str  # the name of the machine that the run is started on
     versions: Mapping[str, str]  # there, see list_versions
-    storage: str  # the folder that all share
-    probe: str = ""  # a folder in it, made for this
+    storage: str  # the folder or address that all share
+    probe: str = ""  # a folder or address in it, made for this
     secret: str = ""  # what the driver wrote there
     ready: str = ""  # where the prepared rows are, "" before there are any
     fingerprint: str = ""  # of these rows
@@ -92,6 +94,9 @@ def check_token(given: Given) -> Iterator[Finding]:
 
 def check_storage(given: Given) -> Iterator[Finding]:
     """Read what the driver wrote, write, sync and rename."""
+    if is_address(given.storage):
+        yield from _check_address(given)
+        return
     folder, own = Path(given.probe), Path(given.probe, given.node)
     fix = f"mount the folder that {given.driver} has there on {given.node}, too"
     if not Path(given.storage).is_dir():
@@ -120,12 +125,33 @@ def check_storage(given: Given) -> Iterator[Finding]:
     yield Finding("storage", "ok", f"{given.storage} is read, written and renamed in")
 
 
+def _check_address(given: Given) -> Iterator[Finding]:
+    """Read what the driver wrote, and write."""
+    from evergreen.data.object_store import ObjectStore
+
+    try:
+        probe = ObjectStore(given.probe)
+        if probe.read("driver").decode() == given.secret:
+            probe.put_bytes(given.node, (given.secret + given.node).encode())
+            yield Finding("storage", "ok", f"{given.storage} is read and written")
+            return
+        problem, fix = "another system answers at this address", "give all machines one and the same endpoint"
+    except UserError as error:
+        problem, fix = error.problem, f"on {given.node}: {error.fix}"
+    yield Finding("storage", "fail", f"{given.node}: {given.storage}: {problem}", fix)
+
+
 def check_space(given: Given) -> Iterator[Finding]:
     """Compare the free space with what copies of the rows and checkpoints may take."""
     if not _is_shared(given):
         return
-    free = shutil.disk_usage(given.storage).free
-    text = f"{given.storage} has {_size(free)} free; rows and checkpoints may take {_size(given.needed_bytes)}"
+    place = given.storage
+    if is_address(place):  # what is fetched from there lies here
+        from evergreen.stages.engines.shared_storage import own_folder
+
+        place = str(own_folder(place).parent)
+    free = shutil.disk_usage(place).free
+    text = f"{place} has {_size(free)} free; rows and checkpoints may take {_size(given.needed_bytes)}"
     if free >= given.needed_bytes:
         yield Finding("space", "ok", text)
     else:
@@ -138,7 +164,10 @@ def check_data(given: Given) -> Iterator[Finding]:
     if not given.ready or not _is_shared(given):
         return
     try:
-        found = fingerprint(Path(given.ready))
+        found = fingerprint(_fetch(given.ready))
+    except UserError as error:
+        yield Finding("data", "fail", f"{given.node}: the prepared rows cannot be fetched: {error.problem}", error.fix)
+        return
     except OSError as error:
         text = f"{given.node}: the prepared rows cannot be read ({error.strerror}: {error.filename})"
         yield Finding("data", "fail", text, f"make {given.ready} readable for who runs Ray on {given.node}")
@@ -179,8 +208,16 @@ def fingerprint(folder: Path) -> str:
     return total.hexdigest()
 
 
+def _fetch(ready: str) -> Path:
+    if not is_address(ready):
+        return Path(ready)
+    from evergreen.stages.engines.shared_storage import fetch_folder
+
+    return fetch_folder(ready)
+
+
 def _is_shared(given: Given) -> bool:
-    return Path(given.storage).is_dir() and Path(given.probe, "driver").is_file()
+    return is_address(given.storage) or (Path(given.storage).is_dir() and Path(given.probe, "driver").is_file())
 
 
 def _size(count: float) -> str:

@@ -101,14 +101,14 @@ def test_space_and_memory_are_compared_with_what_is_needed(given):
 )
 def test_workers_without_a_place_are_told(tmp_path, workers, cpus, state, words):
     machines = [Machine(f"m{number}", "", {"CPU": count}) for number, count in enumerate(cpus, 1)]
-    (found,) = check_cluster(Seen("m1", machines, workers, "auto", tmp_path, "", [], {}))
+    (found,) = check_cluster(Seen("m1", machines, workers, "auto", str(tmp_path), "", [], {}))
     assert (found.what, found.state) == ("placement", state)
     assert words in f"{found.text}; {found.fix}"
 
 
 def test_a_cluster_that_grows_is_warned_and_not_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_KUBERAY_IN_USE", "1")
-    (found,) = check_cluster(Seen("m1", [Machine("m1", "", {"CPU": 1})], 8, "cuda", tmp_path, "", [], {}))
+    (found,) = check_cluster(Seen("m1", [Machine("m1", "", {"CPU": 1})], 8, "cuda", str(tmp_path), "", [], {}))
     assert found.state == "warn"
     assert "KubeRay has to add machines" in found.text
 
@@ -125,7 +125,7 @@ def test_clocks_and_files_that_differ_are_told(tmp_path):
     clocks = {"m1": (now, now + 1, now + 2), "m2": (now, now + 99, now + 2)}
     (tmp_path / "m1").write_text("secretm1")
     machines = [Machine("m1", "", {"CPU": 2})]
-    seen = Seen("m1", machines, 1, "cpu", tmp_path, "secret", ["m1"], clocks)
+    seen = Seen("m1", machines, 1, "cpu", str(tmp_path), "secret", ["m1"], clocks)
     clock = next(one for one in check_cluster(seen) if one.what == "clock")
     assert clock.text == "m2: its clock differs by 97 s from that of m1"
     assert not [one for one in check_cluster(seen) if one.what == "storage"]
@@ -133,7 +133,7 @@ def test_clocks_and_files_that_differ_are_told(tmp_path):
 
 def test_what_another_machine_wrote_has_to_come(tmp_path, monkeypatch):
     monkeypatch.setattr("evergreen.stages.engines.preflight.cluster_checks.PATIENCE_SECONDS", 0.0)
-    seen = Seen("m1", [Machine("m1", "", {"CPU": 2})], 1, "cpu", tmp_path, "secret", ["m2"], {})
+    seen = Seen("m1", [Machine("m1", "", {"CPU": 2})], 1, "cpu", str(tmp_path), "secret", ["m2"], {})
     told = next(one for one in check_cluster(seen) if one.what == "storage")
     assert told.text.startswith("m1: what m2 wrote to")
 
