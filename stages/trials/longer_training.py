@@ -74,7 +74,7 @@ def _cost(one: ContenderState) -> float:
 def _score(race: Race, longer: ContenderState, first: ContenderState, spec: dict[str, Any], what: str) -> bool:
     """Score a contender as `first` was, over all folds at a time; return whether that came to its end."""
     if first.plan and first.folds:
-        longer.plan = fold_race.plan_folds(longer, race, spec, first.plan.folds, first.plan.folder)
+        longer.plan = fold_race.plan_folds(longer, race, spec, first.plan.folds, first.plan.places)
     jobs = [Job(longer, longer.seed, 0, fold) for fold in (range(first.folds) if longer.plan else [None])]
     answers = race.run(jobs, what)
     if race.is_cut or any("reason" in answer for answer in answers.values()):

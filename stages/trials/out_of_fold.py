@@ -62,6 +62,11 @@ class FoldPlan:
     folder: str  # of one run, beside that of the folds
     remote: dict[str, str]  # where workers find these, by the same names, if not there
 
+    @property
+    def places(self) -> dict[str, Any]:
+        """Its location fields, for another plan of the same rows."""
+        return {name: getattr(self, name) for name in LOCATION_FIELDS}
+
     def on_this_machine(self) -> Self:
         """Return the plan with the places that a worker on this machine has; rows are fetched once."""
         fetched: dict[str, Any] = {
