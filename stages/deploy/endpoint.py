@@ -14,7 +14,7 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from evergreen.stages.deploy.answer_options import AnswerOptions
 from evergreen.stages.deploy.api_keys import Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
 from evergreen.stages.deploy.counters import PUBLISH_SECONDS, Counters, publish
-from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion, Parsed
+from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion, Parse, Parsed
 from evergreen.stages.deploy.openapi import Documents
 from evergreen.stages.deploy.protocols import Call, find_handler
 from evergreen.stages.deploy.request_body import BodyReader, RequestError, while_connected
@@ -174,9 +174,7 @@ class Endpoint:
         return await asyncio.get_running_loop().run_in_executor(self.loading, getattr, self.documents, name)
 
     @contextlib.asynccontextmanager
-    async def read(
-        self, call: Call, served: LoadedVersion, parse: Callable[[bytearray], Parsed]
-    ) -> AsyncIterator[tuple[Parsed, int]]:
+    async def read(self, call: Call, served: LoadedVersion, parse: Parse) -> AsyncIterator[tuple[Parsed, int]]:
         """Hold the rows that `parse` reads in the request's body, and the bytes of that."""
         async with self.bodies.read(call, served.limits) as body:
             if served.takes_files or len(body) > QUICK_BYTES:
@@ -186,9 +184,7 @@ class Endpoint:
             call.caller.spend("rows_per_minute", parsed.table.num_rows)
             yield parsed, len(body)
 
-    async def predict(
-        self, call: Call, name: str, served: LoadedVersion, parse: Callable[[bytearray], Parsed]
-    ) -> list[dict[str, Any]]:
+    async def predict(self, call: Call, name: str, served: LoadedVersion, parse: Parse) -> list[dict[str, Any]]:
         """Return one answer for each row that `parse` reads in the request's body."""
         start = time.perf_counter()
         options = AnswerOptions.read(call.request.query_params, served)

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,6 +44,9 @@ class Parsed(NamedTuple):
         """Return some of the rows."""
         beside = (one and one[first : first + n_rows] for one in self[1:])
         return Parsed(self.table.slice(first, n_rows), *beside)
+
+
+Parse = Callable[[bytearray], Parsed]
 
 
 class LoadedVersion:
@@ -95,6 +98,12 @@ class LoadedVersion:
     def parse(self, body: bytearray) -> Parsed:
         """Parse and check the rows of a JSON body within the limits. Raises RequestError and DataError."""
         return self.read_rows(parse_rows(body, self.limits))
+
+    def parse_form(self, content_type: str) -> Parse:
+        """Return what parses the fields and files of a form as `parse` does the rows of JSON."""
+        from evergreen.stages.deploy.form_data import read_form
+
+        return lambda body: self.read_rows(read_form(body, content_type, self.schema, self.limits))
 
     def read_rows(self, rows: list[Any], first_row: int = 0) -> Parsed:
         """Check rows as JSON has them, within the limits. Raises RequestError and DataError."""

@@ -11,6 +11,7 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from evergreen.stages.deploy.form_data import CONTENT_TYPE as FORM
 from evergreen.stages.deploy.formats import formats
 from evergreen.stages.deploy.request_body import JSON
 
@@ -92,7 +93,9 @@ def _predict(name: str, loaded: LoadedVersion) -> dict[str, Any]:
     max_rows = loaded.limits["max_rows"]
     batch = _object(rows={"type": "array", "items": row, "minItems": 1, "maxItems": max_rows})
     example = {"example": {"rows": [loaded.schema["example"]]}} if "example" in loaded.schema else {}
-    body: dict[str, Any] = {one: {} for one in formats()} | {JSON: {"schema": {"oneOf": [batch, row]}, **example}}
+    body: dict[str, Any] = {one: {} for one in (*formats(), FORM)} | {
+        JSON: {"schema": {"oneOf": [batch, row]}, **example}
+    }
     answer = _object(
         version={"type": "string", "example": loaded.version},
         request_id={"type": "string"},

@@ -66,7 +66,7 @@ def read_tensor(entry: Entry, data: memoryview | None, schema: Mapping[str, Any]
         values = _fold(values, shape, place)
     if len(values) != shape[0]:
         raise DataError(f"it has {len(values):,} values where its shape says {shape[0]:,}", place=place, fix="send all")
-    return [_read_text(value, schema) for value in values] if datatype == TEXT else values
+    return [read_text(value, schema) for value in values] if datatype == TEXT else values
 
 
 def _read_numbers(data: memoryview, datatype: str, shape: Sequence[int], place: str) -> list[Any]:
@@ -87,10 +87,10 @@ def _read_texts(data: memoryview, shape: Sequence[int], schema: Mapping[str, Any
     if start != len(data) or len(values) != math.prod(shape):
         problem = f"{len(data):,} bytes do not hold texts of the shape {list(shape)}"
         raise DataError(problem, place=place, fix="send each text after its length in four bytes")
-    return _fold([_read_text(value, schema) for value in values], shape, place)
+    return _fold([read_text(value, schema) for value in values], shape, place)
 
 
-def _read_text(value: Any, schema: Mapping[str, Any]) -> Any:
+def read_text(value: Any, schema: Mapping[str, Any]) -> Any:
     """Return a text as JSON has it: a file as base64, and an object as such."""
     if isinstance(value, bytes):
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.bulk import answer_body, choose_type, write_answers
+from evergreen.stages.deploy.form_data import CONTENT_TYPE as FORM
 from evergreen.stages.deploy.formats import formats
 from evergreen.stages.deploy.request_body import JSON, RequestError, check_type
 from evergreen.stages.deploy.responses import json_response
@@ -17,33 +18,35 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from evergreen.stages.deploy.endpoint import Endpoint
-    from evergreen.stages.deploy.loaded_version import LoadedVersion
+    from evergreen.stages.deploy.loaded_version import LoadedVersion, Parse
     from evergreen.stages.deploy.protocols import Call
 
 
 async def predict(endpoint: Endpoint, call: Call) -> Response:
     """Answer rows with the version that is served, or with the one that the address names."""
     name = call.names["pipeline"]
-    content_type = check_type(call.headers, formats())
+    served = endpoint.find(name, call.names.get("version", ""))
+    content_type, parse = check_type(call.headers, (*formats(), FORM)), cast("Parse", served.parse)
+    if content_type == FORM:
+        content_type, parse = JSON, served.parse_form(call.headers["content-type"])
     accept = call.headers.get("accept", "*/*")
     answer_type = content_type if accept == "*/*" else choose_type(accept, content_type)
-    served = endpoint.find(name, call.names.get("version", ""))
     if is_wanted(accept) or any(option in call.request.query_params for option in OPTIONS):
-        return await _write(endpoint, call, name, served)
+        check_type({"content-type": content_type}, (JSON,))
+        return await _write(endpoint, call, name, served, parse)
     if content_type != JSON:
         return await answer_body(endpoint, call, name, served, (content_type, answer_type))
-    answers = await endpoint.predict(call, name, served, served.parse)
+    answers = await endpoint.predict(call, name, served, parse)
     if answer_type != JSON:
         return write_answers(answer_type, Answers([answers]), served)
     return json_response({"version": served.version, "request_id": call.request_id, "predictions": answers})
 
 
-async def _write(endpoint: Endpoint, call: Call, name: str, served: LoadedVersion) -> Response:
+async def _write(endpoint: Endpoint, call: Call, name: str, served: LoadedVersion, parse: Parse) -> Response:
     """Write the text of each row as the address asks, or that of one row as events while it is written."""
-    check_type(call.headers, (JSON,))
     query = call.request.query_params
     sampling = read_sampling({**query, "stop": query.getlist("stop") or None}, served)
-    async with endpoint.read(call, served, served.parse) as (parsed, _):
+    async with endpoint.read(call, served, parse) as (parsed, _):
         n_rows = parsed.table.num_rows
     streams = [TextStream(endpoint, call, name, served, parsed.slice(row, 1), sampling) for row in range(n_rows)]
     about = {"version": served.version, "request_id": call.request_id}
