@@ -13,7 +13,7 @@ from benchmarks.tables.sources import SOURCES
 def row(table, split, ours, line, forest, boosting, key="log_loss"):
     beside = {name: {key: score} for name, score in zip(tables.NAMES, (line, forest, boosting), strict=True)}
     facts = {"table": table, "split": split, "rows": 100, "architecture": "mlp", "core_seconds": 9.0, "commit": "1234"}
-    return {**facts, "scores": {key: ours}, "opponents": beside}
+    return {**facts, "rules": tables.rules(), "scores": {key: ours}, "opponents": beside}
 
 
 def test_the_page_tells_the_ratio_and_the_ranks_of_each_half():
@@ -48,6 +48,16 @@ def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
     again = [("gender", 0), ("gender", 1), ("work", 0), ("work", 0), ("work", 1)]  # what failed is tried again
     assert sorted(asked) == again
     assert "gender" in tables.PAGE.read_text()
+
+
+def test_what_other_rules_chose_is_measured_anew(tmp_path, monkeypatch):
+    old = row("gender", 0, 0.5, 0.4, 0.6, 0.7) | {"rules": {"select": 1}}
+    monkeypatch.setattr(tables, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(tables, "PAGE", tmp_path / "TABLES.md")
+    monkeypatch.setattr(tables, "_process", lambda *_: row("gender", 0, 0.3, 0.4, 0.6, 0.7))
+    tables.RESULTS.write_text(json.dumps({"gender 0": old, "work 0": old | {"table": "work"}}))
+    tables.main(["--splits", "1", "gender"])
+    assert [one["scores"] for one in json.loads(tables.RESULTS.read_text()).values()] == [{"log_loss": 0.3}]
 
 
 def test_half_of_the_tables_at_least_are_unseen():
