@@ -19,6 +19,8 @@ RECIPE = {  # key of the YAML → field of the recipe, where they differ
     "warmup_fraction": "warmup_share",
 }
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Workers = Annotated[int, Field(ge=1, le=4096)]
+WorkerRange = Annotated[str, Field(pattern=r"^[1-9]\d{0,2}\.\.[1-9]\d{0,2}$")]
 Strength = Annotated[float, Field(ge=0, le=1e6)]
 
 
@@ -34,8 +36,8 @@ class TrainConfig(Section):
     }
     REWORDED: ClassVar = {"freeze": {"nothing": "none", "features": "backbone"}}
 
-    workers: int = Field(1, ge=1, le=4096)
-    """Processes that share each batch."""
+    workers: Workers | WorkerRange = Field(1, examples=["2..8"])
+    """Processes that share each batch; of 2..8 as many as there is room for, also as machines come and go."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it trains; auto: cuda where the cluster has it."""
     max_failures: int = Field(3, ge=0, le=1_000_000)
@@ -111,8 +113,16 @@ class TrainConfig(Section):
     checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)] | None = None
     """Seconds between two checkpoints; 0 is after every step."""
 
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        fewest, _, most = str(self.workers).partition("..")
+        return int(fewest), int(most or fewest)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.worker_range[0] > self.worker_range[1]:
+            raise PipelineError(f"workers: {self.workers} is no range", fix="write the fewest first, as 2..8")
         if self.freeze != "none" and not self.init_from:
             fix = "name the version to start from (init_from), or leave freeze out"
             raise PipelineError("freeze needs init_from: without it random features would stay frozen", fix=fix)

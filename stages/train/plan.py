@@ -33,7 +33,6 @@ class RunPlan(FoldPlan):
     refit: bool  # on the validation rows as well
     window: int  # rows that are shuffled at a time when streamed; 0: all, in memory
     validation_rows: int  # at most so many rows validate; 0: all
-    workers: int
     device: str
     trial: int | None  # the number of the trial that the values come from
     start: str = ""  # the released version whose weights it begins with, as NAME@VERSION, or nothing
@@ -53,6 +52,7 @@ class RunPlan(FoldPlan):
         """Return a hash that is equal for runs with equal results."""
         values = dataclasses.asdict(self) | dict.fromkeys(LOCATION_FIELDS)
         values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
+        values["workers"] = 1  # as many as there may be: they learn from the same batches
         del values["provisional"], values["remote"]
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
@@ -99,7 +99,6 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         bucket=config.bucket_by_length,
         window=window,
         validation_rows=batches.max_rows_in_memory(spec, ("train", "validation"), config.memory_mb),
-        workers=config.workers,
         device=config.device,
         data_version=data,
         code_version=learned_code_version("train", spec.to_json(), task, choice["architecture"]),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from evergreen.stages.train.config import TrainConfig
 
+RESIZE_SECONDS = 60.0  # between two looks whether a range of workers has room for others
+
 
 def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) -> None:
     """Train the plan to its end; restart what dies as often as the YAML allows.
@@ -74,14 +76,16 @@ def build_ray_trainer(
     from evergreen.stages.engines import ray_watch
     from evergreen.stages.engines.torch_group import choose_torch_config
 
-    each = worker_resources(config.workers, config.device, ray_watch.ask(ray.cluster_resources))
+    fewest, most = config.worker_range
+    each = worker_resources(fewest, config.device, ray_watch.ask(ray.cluster_resources))
     cuda = "GPU" in each
     trainer = TorchTrainer(
         work,
         train_loop_config=values,
         torch_config=choose_torch_config(paths.root, "nccl" if cuda else "gloo", **how),
         scaling_config=ScalingConfig(
-            num_workers=config.workers,
+            num_workers=(fewest, most) if most > fewest else fewest,
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=cuda,
             resources_per_worker=each,
         ),

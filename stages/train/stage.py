@@ -1,6 +1,6 @@
 """Train once, by the choice and the YAML's numbers, under Ray Train on one worker or many.
 
-A run's folder is named by all that decides its result: recipe, choice, data, code, workers. So a finished run is found
+A run's folder is named by all that decides its result: recipe, choice, data, code. So a finished run is found
 again, a killed one goes on from its newest checkpoint, and changed numbers start anew. Ray restarts workers that die;
 what it stores itself is never read back.
 """

@@ -1,5 +1,6 @@
 """Stages run across machines, of which one is switched off or cut off, and end as they do on one."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,9 +8,9 @@ import time
 
 import pytest
 
-from evergreen.core.files import read_json
+from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
-from tests.cluster.machines import EVERGREEN, REPOSITORY, Machines, lacking, run_stage
+from tests.cluster.machines import EVERGREEN, PIPELINE, REPOSITORY, Machines, lacking, run_stage
 
 pytestmark = pytest.mark.skipif(bool(why := lacking()), reason=f"several machines on one: {why}")
 
@@ -77,6 +78,25 @@ def test_what_no_folder_shares_goes_through_a_store_that_fails_one_request_in_fi
         print(cluster.run(1, *EVERGREEN, "stage", name, "small"))
     assert made(Paths(cluster.project, "small")) == made(alone)
     assert not [*cluster.shared.iterdir()]
+
+
+def test_a_range_of_workers_goes_on_with_those_that_are_left(cluster):
+    text = PIPELINE.replace("epochs: 6, workers: 2", "epochs: 400, workers: 1..2, checkpoint_seconds: 1")
+    (cluster.project / "pipelines" / "small.yaml").write_text(
+        text.replace("train: {", "train: {train_on_validation: false, ")
+    )
+    paths = Paths(cluster.project, "small")
+    write_json(paths.select, {"architecture": "mlp", "options": {}})
+    training = cluster.start(1, [*EVERGREEN, "stage", "train", "small"])
+    runs = cluster.shared / "runs" / "small"
+    wait_for(lambda: any(runs.glob("*/step-*.safetensors")))
+    cluster.kill(2)
+    printed = training.communicate(timeout=300)[0]
+    assert training.returncode == 0, printed
+    told = [json.loads(line) for line in next(runs.glob("*/progress.jsonl")).read_text().splitlines()]
+    epochs = [one["epoch"] for one in told if "train_loss" in one]
+    assert epochs[-1] == 400
+    assert epochs.count(1) == 1  # it did not begin anew
 
 
 def test_a_machine_that_is_switched_off_in_the_race_changes_no_choice(alone, cluster):

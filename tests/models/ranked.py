@@ -1,4 +1,4 @@
-"""One rank of a run in two processes; run by test_ranks.py through runpy with RANK, WORLD and FOLDER as globals."""
+"""One rank of a run in some processes; run by test_ranks.py through runpy with RANK, WORLD and FOLDER as globals."""
 
 import os
 from datetime import timedelta
@@ -16,6 +16,8 @@ from evergreen.models.training.trainer import Trainer
 RANK: int = globals()["RANK"]
 WORLD: int = globals()["WORLD"]
 FOLDER: Path = globals()["FOLDER"]
+RUN: str = globals().get("RUN", f"run-{WORLD}")
+STOP: int | None = globals().get("STOP")  # after so many updates
 
 
 class Field:
@@ -31,7 +33,7 @@ torch.set_num_threads(1)
 if WORLD > 1:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     distributed.init_process_group(
-        "gloo", f"file://{FOLDER}/meeting", rank=RANK, world_size=WORLD, timeout=timedelta(seconds=60)
+        "gloo", f"file://{FOLDER}/meeting-{WORLD}", rank=RANK, world_size=WORLD, timeout=timedelta(seconds=60)
     )
 random = torch.Generator().manual_seed(0)
 x = torch.randn(112, 6, generator=random)
@@ -47,11 +49,10 @@ network = build(
 )
 recipe = TrainingConfig(epochs=30, batch_size=16, accumulate=2, learning_rate=1e-2, patience=3)
 feed = TensorFeed({k: v[:80] for k, v in rows.items()}, 16, rank=RANK, world=WORLD)
-loop = Trainer(
-    network, feed, {k: v[80:] for k, v in rows.items()}, recipe, rank=RANK, world=WORLD, folder=FOLDER / f"run-{WORLD}"
-)
-loop.run(epochs=2)
-loop.run()
+loop = Trainer(network, feed, {k: v[80:] for k, v in rows.items()}, recipe, rank=RANK, world=WORLD, folder=FOLDER / RUN)
+loop.run(epochs=None if STOP else 2, steps=STOP)
+if STOP is None:
+    loop.run()
 state = {"history": [{**record, "train_loss": 0} for record in loop.history], "best": loop.best and loop.best[0]}
 (FOLDER / f"{WORLD}-{RANK}").write_bytes(checkpoint.encode(network.state_dict(), state))
 if WORLD > 1:

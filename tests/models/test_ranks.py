@@ -1,4 +1,4 @@
-"""Two processes learn what one learns."""
+"""Several processes learn what one learns, also one after the other."""
 
 from __future__ import annotations
 
@@ -15,22 +15,40 @@ from evergreen.models.training import checkpoint
 SEEN = ("unet.architecture.down.0.0.1.running_mean",)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("hooks", ["ranked", "ranked_hooks"])  # one loss; groups, a warm start, norms
-def test_two_ranks_equal_one_process(hooks, tmp_path):
-    script = str(Path(__file__).with_name(f"{hooks}.py"))
-    runpy.run_path(script, {"RANK": 0, "WORLD": 1, "FOLDER": tmp_path})
+def run_ranks(script, world, **given):
+    """Run a script as so many ranks, to their end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["evergreen.models.training.trainer"])
     ranks = [
-        context.Process(target=runpy.run_path, args=(script, {"RANK": rank, "WORLD": 2, "FOLDER": tmp_path}))
-        for rank in (0, 1)
+        context.Process(target=runpy.run_path, args=(script, {"RANK": rank, "WORLD": world, **given}))
+        for rank in range(world)
     ]
     for process in ranks:
         process.start()
     for process in ranks:
         process.join(90)
         assert process.exitcode == 0
+
+
+@pytest.mark.slow
+def test_four_ranks_then_two_then_one_learn_what_one_learns(tmp_path):
+    script = str(Path(__file__).with_name("ranked.py"))
+    run_ranks(script, 1, FOLDER=tmp_path)
+    alone, expected = checkpoint.decode((tmp_path / "1-0").read_bytes())
+    for world, stop in ((4, 4), (2, 8), (1, None)):  # each in the middle of an epoch, of three updates
+        run_ranks(script, world, FOLDER=tmp_path, RUN="elastic", STOP=stop)
+    found, said = checkpoint.decode((tmp_path / "1-0").read_bytes())
+    assert (said["best"], len(said["history"])) == (expected["best"], len(expected["history"]))
+    for name, tensor in alone.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hooks", ["ranked", "ranked_hooks"])  # one loss; groups, a warm start, norms
+def test_two_ranks_equal_one_process(hooks, tmp_path):
+    script = str(Path(__file__).with_name(f"{hooks}.py"))
+    runpy.run_path(script, {"RANK": 0, "WORLD": 1, "FOLDER": tmp_path})
+    run_ranks(script, 2, FOLDER=tmp_path)
     (one, alone), (first, said), (second, also) = (
         checkpoint.decode((tmp_path / name).read_bytes()) for name in ("1-0", "2-0", "2-1")
     )

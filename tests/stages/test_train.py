@@ -67,9 +67,16 @@ def test_tuned_options_of_the_constructor_reach_it(paths):
 def test_the_name_of_a_run_follows_what_decides_its_result(paths):
     first = plan(paths)
     assert plan(paths) == first
-    for change in ({"epochs": 3}, {"workers": 2}, {"seed": 1}, {"precision": "bfloat16"}, {"device": "cpu"}):
+    for change in ({"epochs": 3}, {"seed": 1}, {"precision": "bfloat16"}, {"device": "cpu"}):
         assert plan(paths, **change).folder != first.folder, change
-    for change in ({"checkpoint_seconds": 1.0}, {"max_failures": 9}, {"storage_bytes": 1}, {"memory_mb": 99}):
+    for change in (
+        {"workers": 2},
+        {"workers": "2..8"},
+        {"checkpoint_seconds": 1.0},
+        {"max_failures": 9},
+        {"storage_bytes": 1},
+        {"memory_mb": 99},
+    ):
         assert plan(paths, **change).folder == first.folder, change
 
 
@@ -319,7 +326,7 @@ def test_what_a_worker_tells_arrives(tmp_path):
     assert told == [{"stage": "train", "epoch": 2}]
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"max_failures": -1}])
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"workers": "3..2"}, {"workers": "2-3"}, {"max_failures": -1}])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
         build(TrainConfig, wrong, "train")

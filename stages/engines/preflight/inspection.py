@@ -94,10 +94,13 @@ def _inspect_here(pipeline: Pipeline, paths: Paths) -> list[Finding]:
     machine = Machine(name, ray_node.LOOPBACK, {"CPU": float(ray_node.count_cpus()), "GPU": gpus})
     with _probe(str(make_private(paths.home))) as (folder, secret):
         given = _given(pipeline, paths, str(paths.home), folder, secret)
-        given = replace(given, workers=pipeline.train.workers, is_cluster=False)
+        given = replace(given, workers=pipeline.train.worker_range[0], is_cluster=False)
         findings = [Finding(**one) for one in check_node(asdict(given))]
         train = pipeline.train
-        return [*findings, *check_cluster(Seen(name, [machine], train.workers, train.device, folder, secret, [], {}))]
+        return [
+            *findings,
+            *check_cluster(Seen(name, [machine], train.worker_range[0], train.device, folder, secret, [], {})),
+        ]
 
 
 def _given(pipeline: Pipeline, paths: Paths, storage: str, probe: str, secret: str) -> Given:
@@ -161,7 +164,8 @@ def _ask(machines: Sequence[Machine], given: Given, pipeline: Pipeline, paths: P
     from evergreen.stages.engines import ray_cluster
 
     ray_cluster.connect(paths.root)
-    train, share = pipeline.train, -(-pipeline.train.workers // len(machines))
+    train, workers = pipeline.train, pipeline.train.worker_range[0]
+    share = -(-workers // len(machines))
     findings: list[Finding] = []
     clocks: dict[str, tuple[float, float, float]] = {}
     written: list[str] = []
@@ -186,7 +190,7 @@ def _ask(machines: Sequence[Machine], given: Given, pipeline: Pipeline, paths: P
         written += [name for one in found if one.what == "storage" and one.state == "ok"]
     gone = {one.text.partition(":")[0] for one in findings if one.what == "machine" and one.state == "warn"}
     machines = [machine for machine in machines if machine.name not in gone]
-    seen = Seen(given.driver, machines, train.workers, train.device, given.probe, given.secret, written, clocks)
+    seen = Seen(given.driver, machines, workers, train.device, given.probe, given.secret, written, clocks)
     return _merge([*findings, *check_cluster(seen)], len(machines))
 
 
