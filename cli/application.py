@@ -28,7 +28,7 @@ PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command l
 ALIASES = {"release": "approve"}  # other names of commands
 COMMANDS = (
     *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "report", "monitor", "predict", "features"),
-    *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire"),
+    *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "deploy", "promote", "abort"),
     *("watch", "notify", "du", "stop"),
     *("trials", "rerun", "preflight"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),

@@ -19,7 +19,7 @@ from evergreen.core.processes import describe_process, is_alive
 from evergreen.core.redaction import redact
 
 FORMAT = 1
-BY_DECISION = ("approve", "rollback")  # triggers that put another version into service and do no more
+BY_DECISION = ("approve", "rollback", "deploy", "promote", "abort")  # triggers that change what answers and do no more
 MAX_KEPT = 500  # runs of a pipeline
 Write = Callable[..., None]
 

@@ -1,5 +1,7 @@
 """Make the endpoint serve what is released, and send it requests."""
 
+from __future__ import annotations
+
 import json
 import shlex
 import shutil
@@ -7,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import read_json, write_text
@@ -15,7 +17,11 @@ from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.deploy import api_keys
 from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.operation import CanaryConfig
 from evergreen.stages.pipeline import names, read
+
+if TYPE_CHECKING:
+    from evergreen.stages.engines.challengers import Rollout
 
 EXAMPLES = 16  # test rows of which the first valid one is sent
 MAX_INLINE_CHARACTERS = 400  # characters of a request that still looks well on a command line
@@ -37,34 +43,66 @@ def deploy_released(root: Path, progress: Progress = no_progress, needed: str = 
     PipelineError where it is that of the pipeline `needed`.
     """
     from evergreen.stages.deploy import stage as deploy
-    from evergreen.stages.engines import versions
+    from evergreen.stages.engines import challengers, versions
 
     released: dict[str, dict[str, str]] = {}
-    params, failures = {}, {}
+    params, failures, beside = {}, {}, {}
+    rollouts = challengers.rollouts(root)
     for name, version in versions.released(root).items():
         progress(stage="deploy", fetch=f"{name} {version}")
         try:
-            paths = Paths(root, name)
-            released[name] = {"version": version, "path": str(versions.checkout(paths, version))}
-            if predictions := versions.checkout_predictions(paths, version):
-                released[name]["predictions"] = str(predictions)
+            released[name] = fetch_version(Paths(root, name), version)
         except (UserError, OSError) as error:
             failures[name] = str(error)
             continue
         try:
-            params[name] = read(name, root).deploy
+            pipeline = read(name, root)
+            params[name], canary = pipeline.deploy, pipeline.operation.canary or CanaryConfig()
         except PipelineError:  # a mistake in one pipeline's YAML must not keep the others from being served
-            params[name] = DeployConfig()
+            params[name], canary = DeployConfig(), CanaryConfig()
+        if name in rollouts:
+            beside[name] = describe_beside(Paths(root, name), rollouts[name], version, canary, failures)
     if not released and failures:
         raise PipelineError(next(iter(failures.values())))
     if not released:
         raise PipelineError("nothing is released yet", fix=f"run one of: {', '.join(names(root))}: evergreen run NAME")
-    served = deploy.deploy(root, released, params, progress)
+    served = deploy.deploy(root, released, params, progress, beside)
     served["failures"] = failures | served["failures"]
     if needed in served["failures"]:
         fix = f"evergreen rollback {needed} goes back to an earlier version"
         raise PipelineError(f"it is released and not served: {served['failures'][needed]}", place=needed, fix=fix)
     return served
+
+
+def fetch_version(paths: Paths, version: str) -> dict[str, str]:
+    """Return what the endpoint needs of a version: its name and files. Raises VersionError where they are lost."""
+    from evergreen.stages.engines import versions
+
+    fetched = {"version": version, "path": str(versions.checkout(paths, version))}
+    predictions = versions.checkout_predictions(paths, version)
+    return fetched | ({"predictions": str(predictions)} if predictions else {})
+
+
+def describe_beside(
+    paths: Paths, rollout: Rollout, production: str, canary: CanaryConfig, failures: dict[str, str]
+) -> dict[str, Any]:
+    """Return what the endpoint needs of the versions beside the one in production; `failures` hears of one lost."""
+    fetched = {}
+    for version in sorted({rollout.version, *rollout.pins.values()} - {"", production}):
+        try:
+            fetched[version] = fetch_version(paths, version)
+        except (UserError, OSError) as error:
+            failures[f"{paths.name} {version}"] = str(error)
+    is_there = rollout.version in fetched
+    return {
+        "version": rollout.version * is_there,
+        "role": rollout.role * is_there,
+        "share": rollout.share,
+        "pins": rollout.pins,
+        "versions": [*fetched.values()],
+        "max_bytes": canary.max_bytes,
+        "max_seconds": canary.max_seconds,
+    }
 
 
 def refresh_endpoint(root: Path, progress: Progress = no_progress) -> dict[str, str]:

@@ -108,6 +108,23 @@ class MonitorConfig(Section):
     """How far a column must be from the rows that the model was made from: 0 is alike, 1 is apart."""
 
 
+class CanaryConfig(Section):
+    """Say how a version beside the one in production is served, and who decides about it; with it, a flow does."""
+
+    hours: float = Field(24.0, gt=0, le=10_000)
+    """After so long without a decision, `on_timeout` holds."""
+    on_timeout: Literal["ask", "promote", "abort"] = "ask"
+    """What becomes of one about which the requests could not decide in time, or of which there were too few."""
+    max_disagreement: float = Field(0.3, gt=0, lt=1)
+    """Share of rows for which its answer may be another than that of the version in production."""
+    max_slowdown: float = Field(1.5, ge=1, le=1000)
+    """How many times as long it may take, in most pairs of requests."""
+    max_seconds: float = Field(5.0, gt=0, le=600)
+    """Seconds in which it must answer; then the version in production does."""
+    max_bytes: int = Field(2 * 2**30, ge=2**20, le=2**50)
+    """Memory that it may take in a replica, beside that of the libraries."""
+
+
 class ReleaseConfig(Section):
     """Say in which cases a person decides about a candidate that proved better."""
 
@@ -128,6 +145,8 @@ class Operation(Section):
     """When a run that was not started by hand trains."""
     monitor: MonitorConfig = MonitorConfig()
     """When and how its requests are looked at."""
+    canary: CanaryConfig | None = None
+    """How a version beside the one in production is decided about; without it, by a person."""
     release: Literal["auto", "ask"] | ReleaseConfig = "auto"
     """Who releases a candidate that proved better: the verdict, a person, or a person in some cases."""
     notify: NotifyConfig | None = None
@@ -149,6 +168,7 @@ SECTIONS: dict[str, type[Section]] = {
     "notify": NotifyConfig,
     "retrain": RetrainConfig,
     "monitor": MonitorConfig,
+    "canary": CanaryConfig,
 }
 
 

@@ -2,7 +2,8 @@
 
 `.evergreen/requests/NAME/journal/DAY.STEM.arrows` and `.evergreen/requests/NAME/DAY/STEM.parquet` have the same
 columns: COLUMNS, `asked` with the fields that the model read, `answered` with the columns of the answer. A journal
-becomes the Parquet file of its stem, with the same rows in the same order. All rows of a file are of one version.
+becomes the Parquet file of its stem, with the same rows in the same order. All rows of a file are of one version in one
+role. A request that a version beside the one in production could not answer is a row -1, `answered` by {"problem"}.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ COLUMNS = {  # of each row, beside `asked` and `answered`
     "latency_ms": pa.float64(),
     "id": pa.string(),  # the caller's own
 }
-PRODUCTION = "production"  # the role of the version that answers
+PRODUCTION = "production"  # the role of the version that answers, unless another one stands beside it:
+CANARY, SHADOW, PINNED = "canary", "shadow", "pinned"  # roles of those
 BATCH_ROWS = 8192  # read at once from Parquet
 MAX_OPEN = 100  # files that are open at once
 Piece = tuple[str, int, pa.Table]  # DAY/STEM, the number of the first row in it, rows

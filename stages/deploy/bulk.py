@@ -136,8 +136,9 @@ class _BulkWork:
         _check_bytes(self.target.tell(), served.limits)
         answers = served.answer_table(table, is_valid=is_valid)
         if self.log:
-            seconds, who = time.perf_counter() - start, (self.call.request_id, self.call.caller.name)
-            self.log.put(Entry(self.name, served, table, answers, *who, seconds, table.nbytes, rows.row_ids, first_row))
+            call, seconds = self.call, time.perf_counter() - start
+            about = (call.request_id, call.caller.name, seconds, table.nbytes, rows.row_ids, first_row, call.role)
+            self.log.put(Entry(self.name, served, table, answers, *about))
         return answers
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.files import make_private, write_json
+from evergreen.stages.request_files import PRODUCTION
 
 if TYPE_CHECKING:
     from evergreen.stages.deploy.endpoint import Endpoint
@@ -26,6 +27,7 @@ PUBLISH_SECONDS = 2.0
 MAX_AGE_SECONDS = 10.0  # of the figures of another replica: an older file is a dead one's
 FAMILIES = {  # name → (type, what it says)
     "evergreen_requests_total": ("counter", "Requests that were answered, by status; 499: the client left."),
+    "evergreen_rollout_requests_total": ("counter", "Requests to versions beside production, by outcome."),
     "evergreen_rows_total": ("counter", "Rows that were answered."),
     "evergreen_request_seconds": ("histogram", "Seconds from a request's head to the end of its answer."),
     "evergreen_first_piece_seconds": ("histogram", "Seconds from a row's reading to the first piece of its text."),
@@ -39,6 +41,7 @@ FAMILIES = {  # name → (type, what it says)
     "evergreen_score_true": ("gauge", "Score in the newest window of requests, by the labels that came."),
 }
 Sample = tuple[str, dict[str, str], float]  # name, labels, value
+Who = tuple[str, str, str]  # pipeline, version, role
 
 
 class Histogram:
@@ -63,28 +66,31 @@ class Histogram:
 
 
 class Counters:
-    """Count the requests of a replica by pipeline, version and status; requests for no pipeline count under ""."""
+    """Count the requests of a replica by pipeline, version, role and status; those for no pipeline count under ""."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()
-        self.seconds: dict[tuple[str, str], Histogram] = {}
+        self.requests: Counter[tuple[Who, int]] = Counter()
+        self.seconds: dict[Who, Histogram] = {}
 
-    def count(self, pipeline: str, version: str, status: int, seconds: float) -> None:
+    def count(self, who: Who, status: int, seconds: float) -> None:
         """Count one request."""
-        self.requests[pipeline, version, status] += 1
-        histogram = self.seconds.get((pipeline, version))
+        self.requests[who, status] += 1
+        histogram = self.seconds.get(who)
         if histogram is None:
-            histogram = self.seconds[pipeline, version] = Histogram(SECONDS)
+            histogram = self.seconds[who] = Histogram(SECONDS)
         histogram.observe(seconds)
 
 
 def read_samples(endpoint: Endpoint) -> Iterator[Sample]:
     """Yield the figures of this replica."""
     counters = endpoint.counters
-    for (pipeline, version, status), count in counters.requests.items():
-        yield "evergreen_requests_total", {**_labels(pipeline, version), "status": str(status)}, count
-    for (pipeline, version), histogram in counters.seconds.items():
-        yield from histogram.samples("evergreen_request_seconds", _labels(pipeline, version))
+    for (who, status), count in counters.requests.items():
+        yield "evergreen_requests_total", {**_labels(*who), "status": str(status)}, count
+    for who, histogram in counters.seconds.items():
+        yield from histogram.samples("evergreen_request_seconds", _labels(*who))
+    for name, rollout in endpoint.rollouts.items():
+        for (version, role, outcome), count in rollout.outcomes.items():
+            yield "evergreen_rollout_requests_total", {**_labels(name, version, role), "outcome": outcome}, count
     for name, served in endpoint.served.items():
         labels = _labels(name, served.version)
         yield "evergreen_rows_total", labels, served.batch_rows.total
@@ -99,8 +105,8 @@ def read_samples(endpoint: Endpoint) -> Iterator[Sample]:
         yield "evergreen_log_rows_total", {"outcome": "dropped"}, endpoint.log.dropped_rows
 
 
-def _labels(pipeline: str, version: str) -> dict[str, str]:
-    return {"pipeline": pipeline, "version": version, "role": "production"} if pipeline else {"pipeline": ""}
+def _labels(pipeline: str, version: str, role: str = PRODUCTION) -> dict[str, str]:
+    return {"pipeline": pipeline, "version": version, "role": role} if pipeline else {"pipeline": ""}
 
 
 def publish(endpoint: Endpoint, home: Path) -> None:

@@ -32,7 +32,8 @@ from evergreen.stages.deploy.protocols import Call, find_handler
 from evergreen.stages.deploy.request_body import BodyReader, RequestError, while_connected
 from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
 from evergreen.stages.deploy.request_log import Entry, RequestLog, make_home
-from evergreen.stages.deploy.responses import json_response
+from evergreen.stages.deploy.responses import answer_lifespan, json_response
+from evergreen.stages.deploy.rollout import Rollout, update_rollouts
 from evergreen.stages.engines import haproxy
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.served: dict[str, LoadedVersion] = {}
+        self.rollouts: dict[str, Rollout] = {}
         self.documents = Documents({})
         self.failures: dict[str, str] = {}
         self.revision = ""
@@ -73,8 +75,8 @@ class Endpoint:
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Serve what `config` says from now on.
 
-        It is {"revision", "hosts", "home", "needs_key", "replicas", "pipelines"}, the last one {name: {"version",
-        "path", "predictions", "limits"}}.
+        It is {"revision", "hosts", "home", "needs_key", "replicas", "pipelines", "rollouts"}; the pipelines are {name:
+        {"version", "path", "predictions", "limits"}}, what is beside them stands in stages/deploy/rollout.py.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -99,7 +101,7 @@ class Endpoint:
         if "home" in config and not (self.door.path and self.door.path.exists()):
             path = Path(config["home"]).parent / "keys.json"
             self.door = Doorkeeper(path, is_locked=config.get("needs_key", False))
-
+        await update_rollouts(self, config.get("rollouts", {}))
         if self.home and config.get("replicas", 1) > 1 and self.publishing is None:
             self.publishing = asyncio.create_task(self._publish(self.home))
 
@@ -128,7 +130,7 @@ class Endpoint:
         from starlette.requests import ClientDisconnect, Request
 
         if scope["type"] == "lifespan":
-            return await _lifespan(receive, send)
+            return await answer_lifespan(receive, send)
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1003})
         start, status = time.perf_counter(), 500
@@ -151,7 +153,8 @@ class Endpoint:
                 end()
             served = self.served.get(call.names.get("pipeline", ""))
             pipeline = call.names["pipeline"] if served else ""  # a stranger may think up any number of names
-            self.counters.count(pipeline, served.version if served else "", status, time.perf_counter() - start)
+            version = call.version or (served.version if served else "")
+            self.counters.count((pipeline, version, call.role), status, time.perf_counter() - start)
 
     async def respond(self, call: Call) -> Response:
         """Return the response to a call; errors of its sender become JSON with a status code."""
@@ -160,9 +163,11 @@ class Endpoint:
         request = call.request
         try:
             check_sender(request.headers, self.hosts)
-            handler, call.names, is_open = find_handler(request.scope["path"], request.method)
-            call.caller = self.door.identify(call.headers, is_open=is_open)
+            handler, call.names, lists = find_handler(request.scope["path"], request.method)
+            call.caller = self.door.identify(call.headers, is_open="OPEN" in lists)
             call.caller.admit(call.names.get("pipeline"))
+            if "SPLIT" in lists and (rollout := self.rollouts.get(call.names["pipeline"])):
+                return await rollout.respond(self, call, handler)
             return await handler(self, call)
         except RequestError as error:
             return json_response({"error": str(error), "request_id": call.request_id}, error.status, error.headers)
@@ -197,8 +202,8 @@ class Endpoint:
                 raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
         served.log_unusual(name)
         if self.log:
-            seconds, who = time.perf_counter() - start, (call.request_id, call.caller.name)
-            self.log.put(Entry(name, served, table, Answers([answers]), *who, seconds, n_bytes, parsed.row_ids))
+            about = (call.request_id, call.caller.name, time.perf_counter() - start, n_bytes, parsed.row_ids)
+            self.log.put(Entry(name, served, table, Answers([answers]), *about, role=call.role))
         return options.extend(answers, served, parsed.moments)
 
     def find(self, name: str, version: str = "") -> LoadedVersion:
@@ -214,10 +219,11 @@ class Endpoint:
         return served
 
     def health(self) -> dict[str, Any]:
-        """Return what /healthz shows: versions, failures to load, revision and replica."""
+        """Return what /healthz shows: versions, what is beside them, failures to load, revision and replica."""
         return {
             "status": "ok" if self.served else "nothing is loaded",
             "pipelines": {name: one.version for name, one in sorted(self.served.items())},
+            "rollouts": {name: one.describe() for name, one in sorted(self.rollouts.items())},
             "failures": self.failures,
             "revision": self.revision,
             "replica": self.replica,
@@ -229,14 +235,6 @@ async def _answer(served: LoadedVersion, table: pa.Table, request: Request) -> l
     if served.is_quick:
         return await served.answer(table)
     return await while_connected(asyncio.create_task(served.answer(table)), request)
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        kind = (await receive())["type"]
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return
 
 
 def application(_: dict[str, str]) -> Application:

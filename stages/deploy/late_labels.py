@@ -21,7 +21,7 @@ from evergreen.core.files import atomic_write
 from evergreen.core.processes import exclusive_lock
 from evergreen.data import kinds
 from evergreen.stages.deploy.logged_requests import to_id
-from evergreen.stages.request_files import read_requests
+from evergreen.stages.request_files import SHADOW, read_requests
 
 if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
@@ -92,7 +92,9 @@ def _find_places(folder: Path, keys: Sequence[str | Place]) -> dict[str | Place,
     own_ids = pa.array([key for key in keys if isinstance(key, str)], pa.string())
     request_ids = pa.array({key[0] for key in keys if not isinstance(key, str)}, pa.string())
     wanted, places = set(keys), dict[str | Place, list[Place]]()
-    for table in read_requests(folder, ["request_id", "row", "id"]):
+    for table in read_requests(folder, ["request_id", "row", "id", "role"]):
+        if table["role"][0].as_py() == SHADOW:  # production answered the same row
+            continue
         mask = pc.or_(pc.is_in(table["request_id"], request_ids), pc.is_in(table["id"], own_ids))
         rows = table.filter(mask).to_pylist()
         for row in rows:

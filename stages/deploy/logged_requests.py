@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from evergreen.core.files import atomic_write
 from evergreen.stages.answer_table import Answers
-from evergreen.stages.request_files import COLUMNS, PRODUCTION, read_journal
+from evergreen.stages.request_files import COLUMNS, read_journal
 
 if TYPE_CHECKING:
     from evergreen.stages.deploy.request_log import Entry
@@ -32,7 +32,7 @@ def to_batch(entries: Sequence[Entry]) -> pa.RecordBatch:
         "request_id": [entry.request_id for entry in entries],
         "time": [int(entry.moment * 1e6) for entry in entries],
         "version": [served.version] * len(entries),
-        "role": [PRODUCTION] * len(entries),
+        "role": [entry.role for entry in entries],
         "key": [entry.key for entry in entries],
         "latency_ms": [entry.latency_seconds * 1000 for entry in entries],
     }

@@ -23,12 +23,14 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.files import make_private
 from evergreen.stages.artifacts import MISFITS
 from evergreen.stages.deploy import logged_requests
+from evergreen.stages.request_files import PRODUCTION
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from evergreen.stages.answer_table import Answers
     from evergreen.stages.deploy.loaded_version import LoadedVersion
+    from evergreen.stages.deploy.version_process import VersionProcess
 
 SECONDS = 1.0  # between two writes
 MAX_QUEUED_BYTES = 64 * 2**20
@@ -36,6 +38,7 @@ MAX_QUEUED = 100_000  # requests
 JOURNAL_BYTES = 64 * 2**20  # a longer journal becomes Parquet
 CLEAN_SECONDS = 600.0  # between two looks at what is old, and at what dead replicas left
 LOG = logging.getLogger("ray.serve")
+Key = tuple[str, str, str]  # pipeline, version, role
 
 
 @dataclass(slots=True)  # frozen would cost a microsecond
@@ -43,7 +46,7 @@ class Entry:
     """One request, or a batch of one."""
 
     name: str
-    served: LoadedVersion
+    served: LoadedVersion | VersionProcess
     table: pa.Table  # as it was read
     answers: Answers
     request_id: str
@@ -52,6 +55,7 @@ class Entry:
     n_bytes: int  # about what it takes while it waits
     row_ids: Sequence[Any] | None = None  # the caller's own, one a row
     first_row: int = 0
+    role: str = PRODUCTION
     moment: float = field(default_factory=time.time)
 
 
@@ -72,7 +76,7 @@ class RequestLog:
         self.dropped_rows = self.written_rows = 0
         self._queue: list[Entry] = []
         self._queued_bytes, self._queueing = 0, threading.Lock()
-        self._journals: dict[tuple[str, str], Journal] = {}  # by pipeline and version
+        self._journals: dict[Key, Journal] = {}
         self._stop, self._writing = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
         self._next_clean = 0.0
@@ -95,11 +99,11 @@ class RequestLog:
     def flush(self) -> None:
         """Write all that is queued now."""
         with self._writing:
-            groups: dict[tuple[str, str], list[Entry]] = {}
+            groups: dict[Key, list[Entry]] = {}
             with self._queueing:
                 entries, self._queue, self._queued_bytes = self._queue, [], 0
             for entry in entries:
-                groups.setdefault((entry.name, entry.served.version), []).append(entry)
+                groups.setdefault((entry.name, entry.served.version, entry.role), []).append(entry)
             for key, group in groups.items():
                 self._write(key, group)
 
@@ -122,7 +126,7 @@ class RequestLog:
             except (OSError, PipelineError) as error:
                 LOG.error("the request log: %s", error)
 
-    def _write(self, key: tuple[str, str], entries: Sequence[Entry]) -> None:
+    def _write(self, key: Key, entries: Sequence[Entry]) -> None:
         rows = sum(entry.table.num_rows for entry in entries)
         try:
             batch = logged_requests.to_batch(entries)
@@ -145,7 +149,7 @@ class RequestLog:
             return
         self._next_clean = time.monotonic() + CLEAN_SECONDS
         today = datetime.now(UTC).date().isoformat()
-        settings = {name: journal.settings for (name, _), journal in self._journals.items()}
+        settings = {name: journal.settings for (name, *_), journal in self._journals.items()}
         with self._writing:
             for key in [key for key, journal in self._journals.items() if journal.day != today]:
                 self._journals.pop(key).close()

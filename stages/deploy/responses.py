@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from starlette.responses import Response
+    from starlette.types import Receive, Send
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -16,3 +17,12 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
 
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Response(text, status, headers=headers, media_type="application/json")
+
+
+async def answer_lifespan(receive: Receive, send: Send) -> None:
+    """Tell a server that the application has begun, and that it has ended."""
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return

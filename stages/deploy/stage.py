@@ -5,9 +5,7 @@ three quarters of the throughput. A new version reaches running replicas as thei
 interface: the replica loads it and warms it up beside the old one, then swaps (stages/deploy/endpoint.py).
 """
 
-import hashlib
 import json
-import secrets
 import time
 import urllib.error
 import urllib.request
@@ -17,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import PipelineError, UserError
-from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.progress import Progress, no_progress
-from evergreen.stages.deploy import api_keys, serve_api
+from evergreen.stages.deploy import api_keys, serve_api, serve_config
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
 from evergreen.stages.engines import haproxy
@@ -33,35 +30,34 @@ def deploy(
     released: Mapping[str, Mapping[str, str]],
     params: DeployConfig | Mapping[str, DeployConfig],
     progress: Progress = no_progress,
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Serve exactly the `released` versions, {pipeline: {"version", "path"}}; return when every replica does.
 
     `predictions`, if a version has them, is the file of its answers to test rows, by which their coverage is held.
-
-    `params` is one for all or one per pipeline. Returns {"url", "proxy", "host", "needs_key", "moved_from",
-    "pipelines", "failures", "seconds"}, where `moved_from` is the preferred port where that was taken. A version that
-    cannot be loaded stands in `failures` with the reason: the others are served, and of its pipeline the version that
-    was served before. Raises PipelineError when none can be loaded, and the versions served before stay in service; and
-    where the endpoint is to listen beyond loopback without API keys.
+    `params` is one for all or one per pipeline, `beside` says of a pipeline what is beside its version
+    (serve_config.build_rollout); what does not start there is told by /healthz alone. Returns {"url", "proxy", "host",
+    "needs_key", "moved_from", "pipelines", "failures", "seconds"}, where `moved_from` is the preferred port where that
+    was taken. A version that cannot be loaded stands in `failures`: the others are served, and of its pipeline the one
+    before. Raises PipelineError when none can be loaded, and the versions served before stay in service; and where the
+    endpoint is to listen beyond loopback without API keys.
     """
     from evergreen.stages.engines import ray_cluster
 
-    start, host = time.monotonic(), haproxy.bind_host(root)
-    if host != haproxy.HOST and not api_keys.list_keys(root):
-        fix = "make one with: evergreen keys add NAME, or go back with: evergreen serve --host 127.0.0.1"
-        raise PipelineError("whoever reaches this machine could ask, for there are no API keys", place=host, fix=fix)
+    start, host = time.monotonic(), _checked_host(root)
     ray_cluster.connect(root)
     before = serve_api.get_status(root)
     live, served_port = serve_api.is_deployed(before), serve_api.served_port(before)
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
     served = serve_api.deployed_config(before)["user_config"]["pipelines"] if live else {}
-    entries, failures = try_out(_entries(released, each), served)
+    wanted = {name: serve_config.build_entry(one, each[name]) for name, one in released.items()}
+    entries, failures = try_out(wanted, served)
     if not entries:
         name, problem = next(iter(failures.items()))
         raise PipelineError(f"no released version can be served: {problem}", place=name)
-    config = _replica_config(root, entries, each)
+    config = serve_config.build_replica_config(root, entries, beside or {}, each)
     with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
-        serve_api.apply(root, _schema(config, each, port))
+        serve_api.apply(root, serve_config.build_schema(config, each, port))
         try:
             _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
         except PipelineError:
@@ -77,6 +73,15 @@ def deploy(
         "failures": failures,
         "seconds": time.monotonic() - start,
     }
+
+
+def _checked_host(root: Path) -> str:
+    """Return the address on which the endpoint is to listen. Raises PipelineError where that lets in everybody."""
+    host = haproxy.bind_host(root)
+    if host != haproxy.HOST and not api_keys.list_keys(root):
+        fix = "make one with: evergreen keys add NAME, or go back with: evergreen serve --host 127.0.0.1"
+        raise PipelineError("whoever reaches this machine could ask, for there are no API keys", place=host, fix=fix)
+    return host
 
 
 def status(root: Path) -> dict[str, Any] | None:
@@ -98,40 +103,25 @@ def status(root: Path) -> dict[str, Any] | None:
     }
 
 
+def try_beside(root: Path, name: str, beside: Mapping[str, Any], params: DeployConfig) -> str:
+    """Start the challenger in a process of its own, and end it; return why it cannot answer, or ""."""
+    from evergreen.stages.deploy.version_process import VersionProcess
+
+    process = VersionProcess(
+        serve_config.build_rollout(root, name, beside, params)["processes"][beside["version"]] | {"home": ""}
+    )
+    try:
+        return process.launch()
+    finally:
+        process.close()
+
+
 def undeploy(root: Path) -> bool:
     """Stop Serve and free its port; return False where nothing was served."""
     if not (serve_api.is_reachable(root) and serve_api.is_deployed(serve_api.get_status(root))):
         return False
     serve_api.delete(root)
     return True
-
-
-def _entries(released: Mapping[str, Mapping[str, str]], each: Mapping[str, DeployConfig]) -> dict[str, Any]:
-    """Return what the replicas need of each version, with a hash of its folder: that may change under the same name."""
-    from evergreen.stages.artifacts import folder_version
-
-    return {
-        name: {
-            "version": version["version"],
-            "path": str(Path(version["path"]).resolve()),
-            "content": folder_version(Path(version["path"])),
-            "predictions": str(Path(version["predictions"]).resolve()) if "predictions" in version else "",
-            "limits": each[name].model_dump(exclude={"replicas", "cpus", "allowed_hosts"}),
-        }
-        for name, version in released.items()
-    }
-
-
-def _replica_config(root: Path, entries: Mapping[str, Any], each: Mapping[str, DeployConfig]) -> dict[str, Any]:
-    """Return what replicas are told (stages/deploy/endpoint.py)."""
-    return {
-        "revision": secrets.token_hex(8),
-        "hosts": sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts}),
-        "home": str((root / ".evergreen" / "requests").resolve()),
-        "needs_key": api_keys.keys_file(root).exists(),
-        "replicas": max(limits.replicas for limits in each.values()),
-        "pipelines": entries,
-    }
 
 
 def try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -161,44 +151,6 @@ def try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> tuple[dict[
             entries.pop(name)
             entries |= {name: served[name]} if name in served else {}
     return entries, failures
-
-
-def _schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], port: int) -> dict[str, Any]:
-    """Build Serve's whole configuration (ray.serve.schema.ServeDeploySchema)."""
-    deployment = {
-        "name": DEPLOYMENT,
-        "num_replicas": max((params.replicas for params in each.values()), default=1),
-        "ray_actor_options": {"num_cpus": max((params.cpus for params in each.values()), default=0)},
-        "max_ongoing_requests": 100_000,  # the replica's own queue refuses earlier, and in JSON
-        "max_queued_requests": -1,
-        "max_surge_percent": 100,  # start the new replica before the old one goes, where one must go
-        "graceful_shutdown_timeout_s": 10,
-        "health_check_period_s": 5,
-        "user_config": config,
-        "logging_config": {"enable_access_log": False},
-    }
-    application = {
-        "name": APPLICATION,
-        "route_prefix": "/",
-        "import_path": "evergreen.stages.deploy.endpoint:application",
-        # Replicas that run other code are replaced: older code may not know a new architecture.
-        "runtime_env": {"env_vars": {"PYTHONPATH": str(IMPORT_ROOT), "EVERGREEN_CODE": _code()}},
-        "deployments": [deployment],
-    }
-    options = {"host": haproxy.HOST, "port": port}
-    return {"proxy_location": "HeadOnly", "http_options": options, "applications": [application]}
-
-
-def _code() -> str:
-    """Hash Evergreen's version and the code of every part that a model may use."""
-    from importlib.metadata import version
-
-    from evergreen.core import parts
-    from evergreen.stages.code_version import GROUPS, code_version
-
-    known = {part: parts.names(group) for part, group in GROUPS.items()}
-    code = f"evergreen {version('evergreen')}\n{code_version('deploy', known)}"
-    return hashlib.blake2b(code.encode(), digest_size=16).hexdigest()
 
 
 def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progress) -> None:

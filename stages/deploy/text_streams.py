@@ -123,10 +123,9 @@ class TextStream:
         self.served.log_unusual(self.name)
         if self.endpoint.log and self.n_tokens:
             answers, table = Answers([[{"prediction": self.text}]]), self.parsed.table
-            seconds, who = time.perf_counter() - self._start, (self.call.request_id, self.call.caller.name)
-            self.endpoint.log.put(
-                Entry(self.name, self.served, table, answers, *who, seconds, table.nbytes, self.parsed.row_ids)
-            )
+            call, seconds = self.call, time.perf_counter() - self._start
+            about = (call.request_id, call.caller.name, seconds, table.nbytes, self.parsed.row_ids)
+            self.endpoint.log.put(Entry(self.name, self.served, table, answers, *about, role=call.role))
 
 
 def _write_next(written: Iterator[Piece]) -> Piece:

@@ -1,4 +1,4 @@
-"""Cut the request log into windows: so many rows of one version, in the order in which they were asked."""
+"""Cut the request log into windows: so many rows of a version in production, in the order in which they were asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from evergreen.stages.request_files import read_pieces
+from evergreen.stages.request_files import PRODUCTION, read_pieces
 
 
 @dataclass
@@ -37,7 +37,9 @@ def read_windows(
     """
     versions: dict[str, _Open] = {}
     for key, first, table in read_pieces(folder, position):
-        version = table["version"][0].as_py()
+        version, role = table["version"][0].as_py(), table["role"][0].as_py()
+        if role != PRODUCTION:
+            continue
         while table.num_rows:
             opened = versions.setdefault(version, _Open())
             piece = table.slice(0, n_rows - opened.n_rows)

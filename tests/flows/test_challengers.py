@@ -1,15 +1,20 @@
 """What stands beside the version in production: each step is a tag, and the tags alone say it. Real git."""
 
 import re
+import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 from gto.api import show
 
 from evergreen.cli import main
 from evergreen.core.errors import VersionError
+from evergreen.flows import challenge
 from evergreen.stages.engines import challengers, decisions, git_tags, registration, versions
 from evergreen.stages.engines.challengers import Rollout
+
+ROOT = Path(__file__).parents[2]
 
 
 def rollout(paths):
@@ -95,3 +100,35 @@ def test_status_tells_what_is_beside(canary, capsys):
     assert re.search(r"beside +canary v1\.1\.0 for 10%, since 20", shown)
     assert re.search(r"pinned +shop v1\.0\.0", shown)
     assert "decided   pinned v1.0.0 by Ada" in shown
+
+
+def test_the_guide_s_commands_move_the_version_and_each_is_a_tag(canary, capsys, monkeypatch):
+    """Without the endpoint, which tests/slow/test_deploy.py has."""
+    monkeypatch.setattr(challenge, "check_answers", lambda *_: None)
+    monkeypatch.setattr(challenge, "deploy_released", lambda *_: {})
+    guide = (ROOT / "docs" / "guides" / "serving.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"test_challengers.py runs it -->\n```sh\n(.*?)```", guide, re.DOTALL)
+    monkeypatch.setattr(versions, "checkout", lambda *_: canary.candidate)
+    said = []
+    for line in block.splitlines():
+        assert main.main(shlex.split(line)[1:]) == 0, line
+        said.append(capsys.readouterr().out)
+    assert said[0].startswith("churn v1.1.0 gets all requests, and nobody its answers\n")
+    assert said[1].startswith("churn v1.1.0 answers 10% of callers\n")
+    assert said[3:] == [
+        "churn v1.1.0 is aborted; v1.0.0 answers all\n",
+        "churn v1.1.0 answers 25% of callers\n  evergreen promote churn, or evergreen abort churn, ends that\n",
+        "churn v1.1.0 is in production\n",
+        "shop is answered by v1.0.0\n",
+        "shop is not pinned any more\n",
+    ]
+    assert registration.read_tags(canary).count == 2 + 7
+
+
+@pytest.mark.parametrize(
+    "wrong", ["--canary 10", "--canary 0%", "--canary 101%", "", "--shadow --canary 5%", "--pin x"]
+)
+def test_a_command_that_says_no_share_and_no_caller_is_told_how(canary, capsys, wrong):
+    assert main.main(["deploy", "churn", *wrong.split()]) == 2
+    assert re.search(r"10%|KEY=VERSION", capsys.readouterr().err)
+    assert registration.read_tags(canary).count == 2

@@ -14,7 +14,7 @@ import pytest
 
 from evergreen.core.errors import OutageError, PipelineError
 from evergreen.models.work import Work
-from evergreen.stages.deploy import serve_api
+from evergreen.stages.deploy import serve_api, serve_config
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.engines import ray_cluster
@@ -123,19 +123,19 @@ def test_a_command_killed_while_ray_starts_leaves_nothing_unknown(tmp_path, then
 def test_a_deploy_after_a_failed_start_of_serve_keeps_its_port(clone, tmp_path, random_model, monkeypatch):
     random_model("digits", tmp_path, 1, "mlp")
     released = {"digits": {"version": "v1.0.0", "path": str(tmp_path)}}
-    schema = deploy._schema
+    schema = serve_config.build_schema
 
     def broken(*arguments):
         made = schema(*arguments)
         made["applications"][0]["import_path"] = "evergreen.stages.deploy.endpoint:nothing"
         return made
 
-    monkeypatch.setattr(deploy, "_schema", broken)
+    monkeypatch.setattr(serve_config, "build_schema", broken)
     with pytest.raises(PipelineError, match="Serve cannot start"):
         deploy.deploy(clone, released, DeployConfig())
     port = serve_api.served_port(serve_api.get_status(clone))
     assert deploy.status(clone)["pipelines"] == {}
-    monkeypatch.setattr(deploy, "_schema", schema)
+    monkeypatch.setattr(serve_config, "build_schema", schema)
     found = deploy.deploy(clone, released, DeployConfig())
     assert found["url"].endswith(f":{port}")
     assert found["moved_from"] is None

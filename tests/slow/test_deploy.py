@@ -179,6 +179,78 @@ def test_bad_requests_through_serve(endpoint, method, path, body, status, word):
     assert word in response.json()["error"]
 
 
+FAULT = """
+import time
+import torch
+from evergreen.models.architectures.linear import Linear
+
+CALLS = []  # those of the first batches are no request's
+
+
+class Faulty(Linear):
+    \"\"\"A linear model that breaks once it is asked.\"\"\"
+
+    VERSION = 1
+
+    def forward(self, batch):
+        CALLS.append(1)
+        if len(CALLS) > 8:
+            {fault}
+        return super().forward(batch)
+"""
+FAULTS = {
+    "raising": "raise ValueError",
+    "slow": "time.sleep(0.3)",
+    "eating": "torch.ones(2**40, dtype=torch.uint8)",
+    "dying": "import os; os._exit(1)",
+    "wrong": "return 0 * super().forward(batch)",
+}
+
+
+@pytest.fixture(scope="module")
+def faulty(clone, released, tmp_path_factory, random_model):
+    """Pipelines with one version that answers, and beside it one that breaks in the way of the pipeline's name."""
+    released, beside = {}, {}
+    for name, fault in FAULTS.items():
+        for version in ("v1.0.0", "v2.0.0"):
+            random_model("digits", folder := tmp_path_factory.mktemp(name), 1)
+            released.setdefault(name, {"version": version, "path": str(folder)})
+        part = folder / "parts" / "architectures" / "linear.py"
+        part.parent.mkdir(parents=True)
+        part.write_text(FAULT.format(fault=fault))
+        facts = {"version": "v2.0.0", "role": "canary", "share": 0.5, "pins": {}}
+        versions = [{"version": "v2.0.0", "path": str(folder)}]
+        beside[name] = {**facts, "versions": versions, "max_bytes": 2**30, "max_seconds": 1.0}
+    return released, beside
+
+
+def test_a_canary_that_breaks_is_answered_for_and_takes_nothing_with_it(clone, endpoint, faulty):
+    released, beside = faulty
+    deploy.deploy(clone, released, DeployConfig(), beside=beside)
+    url = endpoint["url"]
+    state = httpx.get(f"{url}/healthz").json()
+    assert [one["problems"] for one in state["rollouts"].values()] == [{"v2.0.0": ""}] * len(FAULTS)
+    row = httpx.get(f"{url}/slow").json()["row"]["example"]
+
+    async def load():
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+
+            async def ask(name, number):
+                body = {"rows": [{**row, "_id": f"customer-{number}"}]}
+                return name, number, await http.post(f"/{name}/predict", json=body)
+
+            return await asyncio.gather(*(ask(name, number % 20) for name in FAULTS for number in range(60)))
+
+    answers = asyncio.run(load())
+    assert {response.status_code for _, _, response in answers} == {200}
+    by = {(name, response.json()["version"]) for name, _, response in answers}
+    assert by >= {(name, "v1.0.0") for name in FAULTS} | {("wrong", "v2.0.0"), ("slow", "v2.0.0")}
+    for name in ("wrong", "slow"):  # a caller keeps its version
+        versions = {(number, response.json()["version"]) for one, number, response in answers if one == name}
+        assert len(versions) == 20
+    assert httpx.get(f"{url}/healthz").json()["replica"] == state["replica"]
+
+
 def test_two_replicas_serve_the_same_version(clone, endpoint, released):
     two = DeployConfig(replicas=2, max_body_bytes=50_000)
     deploy.deploy(clone, first(released, digits=released["digits"][1]), two)

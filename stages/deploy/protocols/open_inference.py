@@ -178,6 +178,7 @@ def _parameters(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 MODEL = "/v2/models/{pipeline}"
 OF_MODEL = {"": {"GET": show_model}, "/ready": {"GET": tell_model_ready}, "/infer": {"POST": infer}}
+SPLIT = (f"{MODEL}/infer",)
 OPEN = ("/v2/health/live", "/v2/health/ready")
 ROUTES = {
     "/v2": {"GET": show_server},

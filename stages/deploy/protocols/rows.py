@@ -64,6 +64,7 @@ async def _write(endpoint: Endpoint, call: Call, name: str, served: LoadedVersio
     return await send_events(events())
 
 
+SPLIT = ("/{pipeline}/predict",)
 ROUTES = {
     "/{pipeline}/predict": {"POST": predict},
     "/{pipeline}/{version}/predict": {"POST": predict},

@@ -1,0 +1,112 @@
+"""Answer requests with one version in a process of its own, under a memory limit: `python -m` this module.
+
+One line of JSON on the standard input says what to serve; one on the standard output says that it answers, or why not.
+
+The limit is RLIMIT_AS, set once the libraries are there, to what the process has then and what the version may take.
+A cgroup would count what is resident, but making one needs rights that a container seldom has. RLIMIT_AS needs none,
+and an allocation beyond it fails at once where it is made, as an error of one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.stages.deploy.api_keys import Caller
+from evergreen.stages.deploy.endpoint import Endpoint
+from evergreen.stages.deploy.version_process import CALLER, ROLE
+from evergreen.stages.request_files import SHADOW
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+
+    from evergreen.stages.deploy.protocols import Call
+
+SHADOW_NICENESS = 10  # a shadow takes what time of the processor is left
+
+
+class TrustingDoor:
+    """Let in whom the replica let in: nobody else reaches the socket."""
+
+    path = None
+
+    def identify(self, headers: Mapping[str, str], **_: bool) -> Caller:
+        """Return the caller whom the replica names."""
+        return Caller(headers[CALLER])
+
+
+class VersionEndpoint(Endpoint):
+    """Serve one version; its log says in which role it answered."""
+
+    async def respond(self, call: Call) -> Response:
+        """Return the response to a call."""
+        call.role = call.headers[ROLE]
+        return await super().respond(call)
+
+
+def limit_memory(max_bytes: int) -> None:
+    """Let this process take so many bytes of addresses more than it has, and be the first that a full machine ends."""
+    if (statm := Path("/proc/self/statm")).exists():
+        Path("/proc/self/oom_score_adj").write_text("1000")
+        limit = int(statm.read_text().split()[0]) * resource.getpagesize() + max_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+async def serve(config: Mapping[str, Any], answer: Any) -> None:
+    """Load the version, say whether it answers, and answer until the standard input ends."""
+    import uvicorn
+
+    endpoint, path = VersionEndpoint(), Path(config["folder"]) / "socket"
+    endpoint.door = TrustingDoor()  # type: ignore[assignment]
+    wanted = {"revision": "", "pipelines": {config["name"]: config["entry"]}}
+    await endpoint.reconfigure(wanted | ({"home": config["home"]} if config["home"] else {}))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(128)
+        threading.Thread(target=end_with_parent, args=(endpoint, path.parent), daemon=True).start()
+        print(json.dumps({"problem": endpoint.failures.get(config["name"], "")}), file=answer, flush=True)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await endpoint.asgi(scope, receive, send)
+
+        settings = uvicorn.Config(app, timeout_keep_alive=3600, log_level="error", access_log=False, lifespan="off")
+        await uvicorn.Server(settings).serve(sockets=[listener])
+
+
+def end_with_parent(endpoint: Endpoint, folder: Path) -> None:
+    """Wait until the standard input ends, write the log, and end the process."""
+    sys.stdin.buffer.read()
+    if endpoint.log:
+        endpoint.log.close()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve what the first line of the standard input says."""
+    import torch  # noqa: F401  # before the limit, as all that takes addresses whatever the version is
+    import uvicorn  # noqa: F401
+
+    from evergreen.stages import artifacts  # noqa: F401
+
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    config = json.loads(sys.stdin.buffer.readline())
+    if config["role"] == SHADOW:
+        os.nice(SHADOW_NICENESS)
+    limit_memory(config["max_bytes"])
+    asyncio.run(serve(config, answer))
+
+
+if __name__ == "__main__":
+    main()
