@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"(?:<!-- not run: (?P<why>[^>]+) -->\n)?^```(?P<kind>sh|python)\n(?P<code>.*?)^```", re.S | re.M)
-NOT_RUN = 11  # blocks with a reason in the page's source
+NOT_RUN = 12  # blocks with a reason in the page's source
 GUIDES = ("collect", "prepare", "training", "parts", "serving", "releases", "operating")
 DOCS = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", *DOCS]
