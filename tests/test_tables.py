@@ -28,6 +28,8 @@ def test_the_page_tells_the_ratio_and_the_ranks_of_each_half():
     assert "1 of 1 within 3%. Mean rank: Evergreen 1.50, logistic or ridge 1.50" in seen
     assert "| 1.500 | 4.0 | mlp 1 | 9 | no |" in unseen
     assert "0 of 1 within 3%" in unseen
+    assert "**work** is 50.0% behind: " in unseen
+    assert "behind: " not in seen
     assert "gender (2 of 5)" in unseen
     assert "Measured at 1234." in unseen
 

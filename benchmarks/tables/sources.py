@@ -27,6 +27,7 @@ class Source:
     drop: tuple[str, ...] = ()  # columns that are known only after the target, or name the row
     words: dict[object, str] = field(default_factory=dict)  # labels as a person writes them
     max_rows: int = 50_000
+    behind: str = ""  # why it is, where it is; by default the rows that a candidate is tested by
 
     @property
     def has_classes(self) -> bool:
