@@ -20,7 +20,7 @@ define step
 @echo "$(1)"; { $(2); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
 endef
 
-.PHONY: run test cluster-test check bench chaos reference docs image lock stop
+.PHONY: run test clients cluster-test check bench chaos reference docs image lock stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
@@ -28,7 +28,10 @@ run: $(READY)          ## bring the pipeline up to date, release it, serve it, a
 
 test: $(READY)         ## FAST=1 leaves out what starts an engine, and what takes long
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/slow --ignore=tests/cluster $(ON_ALL_CORES) $(if $(FAST),-m "not slow")
-	@$(if $(FAST),,OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow $(TWO_AT_ONCE))
+	@$(if $(FAST),,OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow -m "not clients" $(TWO_AT_ONCE))
+
+clients: $(READY)      ## the endpoint asked by clients of other projects whose packages take long to install: kserve
+	@$(BIN)/python -m pytest tests/slow/test_clients.py -m clients
 
 cluster-test: $(READY) ## as root: several machines on this one, by network namespaces; skipped with the reason elsewhere
 	@$(BIN)/python -m pytest tests/cluster -rs

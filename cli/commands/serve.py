@@ -36,6 +36,7 @@ def serve(
         f"  listens on {value['host']}"
         + " alone" * (value["host"] == HOST)
         + "; ask with an API key" * value["needs_key"],
+        *([f"  gRPC: {value['grpc']}"] if value.get("grpc") else []),
         "  stop: evergreen stop",
     ]
     return CommandResult(value, "\n".join(lines), int(bool(value["failures"])))

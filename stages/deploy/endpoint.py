@@ -26,6 +26,7 @@ from evergreen.stages.deploy.answer_options import AnswerOptions
 from evergreen.stages.deploy.api_keys import Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
 from evergreen.stages.deploy.counters import PUBLISH_SECONDS, Counters, publish
+from evergreen.stages.deploy.grpc_listener import Listener
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion, Parse, Parsed
 from evergreen.stages.deploy.openapi import Documents
 from evergreen.stages.deploy.protocols import Call, find_handler
@@ -60,6 +61,7 @@ class Endpoint:
         self.replica = uuid.uuid4().hex
         self.hosts: list[str] = []
         self.door, self.counters = Doorkeeper(), Counters()
+        self.listener, self.grpc_address = Listener(), ""
         self.publishing: asyncio.Task[None] | None = None
         self.bodies, self.spools = BodyReader(), BodyReader("max_stream_bytes", "max_stream_bytes")
         self.log: RequestLog | None = None
@@ -75,8 +77,8 @@ class Endpoint:
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Serve what `config` says from now on.
 
-        It is {"revision", "hosts", "home", "needs_key", "replicas", "pipelines", "rollouts"}; the pipelines are {name:
-        {"version", "path", "predictions", "limits"}}, what is beside them stands in stages/deploy/rollout.py.
+        It is {"revision", "hosts", "home", "grpc", "needs_key", "replicas", "pipelines", "rollouts"}; the pipelines are
+        {name: {"version", "path", "predictions", "limits"}}, what is beside them stands in stages/deploy/rollout.py.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -93,7 +95,8 @@ class Endpoint:
         self.served = kept | {name: one for name, one in loaded.items() if isinstance(one, LoadedVersion)}
         self.documents = Documents(self.served)
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
-        self.revision, self.hosts = config["revision"], config.get("hosts", [])
+        self.hosts, self.grpc_address = config.get("hosts", []), config.get("grpc", "")
+        self.revision = config["revision"]
         self.home = make_home(config.get("home"))
         if self.home and self.log is None:
             self.log = RequestLog(self.home, self.replica)
@@ -133,6 +136,8 @@ class Endpoint:
             return await answer_lifespan(receive, send)
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1003})
+        if self.listener.revision != self.revision:
+            await self.listener.follow(self)
         start, status = time.perf_counter(), 500
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         given = headers.get("x-request-id", "")  # Serve makes one up where none is sent, and answers with it

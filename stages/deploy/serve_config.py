@@ -23,7 +23,7 @@ def build_entry(version: Mapping[str, str], config: DeployConfig) -> dict[str, A
         "path": str(Path(version["path"]).resolve()),
         "content": folder_version(Path(version["path"])),
         "predictions": str(Path(version["predictions"]).resolve()) if "predictions" in version else "",
-        "limits": config.model_dump(exclude={"replicas", "cpus", "allowed_hosts"}),
+        "limits": config.model_dump(exclude={"replicas", "cpus", "allowed_hosts", "grpc"}),
     }
 
 

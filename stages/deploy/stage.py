@@ -37,7 +37,7 @@ def deploy(
     `predictions`, if a version has them, is the file of its answers to test rows, by which their coverage is held.
     `params` is one for all or one per pipeline, `beside` says of a pipeline what is beside its version
     (serve_config.build_rollout); what does not start there is told by /healthz alone. Returns {"url", "proxy", "host",
-    "needs_key", "moved_from", "pipelines", "failures", "seconds"}, where `moved_from` is the preferred port where that
+    "needs_key", "moved_from", "grpc", "pipelines", "failures", "seconds"}: `moved_from` is the preferred port if that
     was taken. A version that cannot be loaded stands in `failures`: the others are served, and of its pipeline the one
     before. Raises PipelineError when none can be loaded, and the versions served before stay in service; and where the
     endpoint is to listen beyond loopback without API keys.
@@ -55,7 +55,8 @@ def deploy(
     if not entries:
         name, problem = next(iter(failures.items()))
         raise PipelineError(f"no released version can be served: {problem}", place=name)
-    config = serve_config.build_replica_config(root, entries, beside or {}, each)
+    grpc = haproxy.claim_grpc(root, is_up=live) if any(one.grpc for one in each.values()) else ""
+    config = serve_config.build_replica_config(root, entries, beside or {}, each) | {"grpc": grpc}
     with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
         serve_api.apply(root, serve_config.build_schema(config, each, port))
         try:
@@ -69,6 +70,7 @@ def deploy(
         "host": host,
         "needs_key": api_keys.keys_file(root).exists(),
         "moved_from": moved_from,
+        "grpc": grpc,
         "pipelines": {name: one["version"] for name, one in entries.items()},
         "failures": failures,
         "seconds": time.monotonic() - start,

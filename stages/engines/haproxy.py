@@ -48,6 +48,7 @@ s/^defaults$/&\\n    timeout http-request 10s\\n    option http-buffer-request/
 s/^frontend http_frontend$/&\\n    http-request return status 404 if {{ path_beg -i \\/-\\/ }}/
 """
 HTTP_PORT = 8000  # the first one tried
+GRPC_PORT = 8501  # the first one tried
 BUFFER_BYTES = 64 * 2**10  # per connection and direction
 REPLICA_PORTS = 32  # ports in a row on which the replicas of one clone listen
 LONGEST_FOLDER = 107 - len("/") - 56 - len("/admin.sock.1234567.tmp")  # bytes: Linux's limit for a socket's path
@@ -134,6 +135,20 @@ def claim_port(root: Path) -> Iterator[tuple[int, int | None]]:
         port = next(port for port in range(wanted, 65536) if _free(port) and _is_claimed(claim, port))
         write_json(_place(root), {**_stored(root), "http": port})
         yield port, wanted if port != wanted else None
+
+
+def claim_grpc(root: Path, *, is_up: bool) -> str:
+    """Return the address for gRPC, on which all replicas listen: the remembered one, or else one that is free now.
+
+    While the endpoint `is_up` the remembered one is its own.
+    """
+    from evergreen.core.files import write_json
+
+    port = _record(root).get("grpc")
+    if port is None or not (is_up or _free(port)):
+        port = next(_free_ports(GRPC_PORT))
+        write_json(_place(root), {**_stored(root), "grpc": port})
+    return f"{HOST}:{port}"
 
 
 def _ports(root: Path) -> dict[str, int]:

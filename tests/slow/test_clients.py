@@ -10,6 +10,7 @@ import pytest
 
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.engines import haproxy
 from tests.stages.writers import SONG, save_writer
 
 TRITON = """
@@ -48,6 +49,52 @@ except Exception as error:
 print(json.dumps(found))
 """
 
+TRITON_GRPC = """
+import json, sys
+import numpy as np
+from tritonclient import grpc
+
+client = grpc.InferenceServerClient(sys.argv[1])
+assert client.is_server_live() and client.is_server_ready()
+assert client.is_model_ready("sizes") and client.is_model_ready("sizes", "v1.0.0")
+assert not client.is_model_ready("sizes", "v2.0.0")
+assert client.get_server_metadata().name == "evergreen"
+shapes = {one.name: list(one.shape) for one in client.get_model_metadata("digits").inputs}
+age, colour = grpc.InferInput("age", [2], "FP64"), grpc.InferInput("colour", [2], "BYTES")
+age.set_data_from_numpy(np.array([0.5, 0.25]))
+colour.set_data_from_numpy(np.array(["red", "blue"], dtype=object))
+asked = [grpc.InferRequestedOutput(name) for name in ("prediction", "p_small")]
+answer = client.infer("sizes", [age, colour], outputs=asked, request_id="mine", compression_algorithm="gzip")
+words = [one.decode() for one in answer.as_numpy("prediction").tolist()]
+found = {"shapes": shapes, "answers": [words, answer.as_numpy("p_small").tolist(), answer.get_response().id]}
+try:
+    client.infer("size", [age, colour])
+except Exception as error:
+    found["error"] = f"{error.status()} {error.message()}"
+print(json.dumps(found))
+"""
+KSERVE = """
+import asyncio, json, sys
+import numpy as np
+from kserve import InferInput, InferRequest, InferenceRESTClient
+from kserve.inference_client import RESTConfig
+
+async def ask(url):
+    client, answers = InferenceRESTClient(RESTConfig(protocol="v2", timeout=60)), []
+    assert await client.is_server_live(url) and await client.is_server_ready(url)
+    assert await client.is_model_ready(url, "sizes")
+    for binary in (False, True):
+        age, colour = InferInput("age", [2], "FP64"), InferInput("colour", [2], "BYTES")
+        age.set_data_from_numpy(np.array([0.5, 0.25]), binary_data=binary)
+        colour.set_data_from_numpy(np.array(["red", "blue"], dtype=object), binary_data=binary)
+        request = InferRequest(model_name="sizes", infer_inputs=[age, colour], request_id="mine")
+        answer = await client.infer(url, request, model_name="sizes")
+        data = {one.name: one.data for one in answer.outputs}
+        answers.append([data["prediction"], data["p_small"], answer.id])
+    print(json.dumps(answers))
+
+asyncio.run(ask(sys.argv[1]))
+"""
 OPENAI = """
 import json, sys
 import openai
@@ -87,7 +134,7 @@ def url(clone, tmp_path_factory, random_model):
     song = tmp_path_factory.mktemp("song")
     save_writer(song, "language_modelling", "decoder", ("text", SONG), ("text", SONG), "bpe")
     released["song"] = {"version": "v1.0.0", "path": str(song)}
-    yield deploy.deploy(clone, released, DeployConfig())["url"]
+    yield deploy.deploy(clone, released, DeployConfig(grpc=True))["url"]
     deploy.undeploy(clone)
 
 
@@ -99,29 +146,47 @@ def make_environment(folder: Path, *packages: str) -> Path:
     return python
 
 
-def test_triton_s_client_gets_what_rows_of_json_get(url, tmp_path):
+def run(python: Path, script: str, address: str):
+    """Return the JSON that a client's script prints."""
+    ran = subprocess.run([python, "-c", script, address], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def answer_rows(url: str):
+    """Return what the clients' rows are answered in JSON: the classes, a probability, and the id that they give."""
     import httpx
 
-    python = make_environment(tmp_path, "tritonclient[http]")
-    ran = subprocess.run([python, "-c", TRITON, url.partition("://")[2]], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
     rows = [{"age": 0.5, "colour": "red"}, {"age": 0.25, "colour": "blue"}]
     answers = httpx.post(f"{url}/sizes/predict", json={"rows": rows}).json()["predictions"]
-    wanted = [[one["prediction"] for one in answers], [one["probabilities"]["small"] for one in answers], "mine"]
+    return [[one["prediction"] for one in answers], [one["probabilities"]["small"] for one in answers], "mine"]
+
+
+def test_triton_s_client_gets_what_rows_of_json_get(url, clone, tmp_path):
+    python = make_environment(tmp_path, "tritonclient[http,grpc]")
+    found = run(python, TRITON, url.partition("://")[2])
+    wanted = answer_rows(url)
     assert found["answers"] == [wanted] * 6
     assert found["shapes"] == {"image": [-1, 4, 4]}
     assert found["digits"] == [1]
     assert "there is no pipeline 'size'" in found["error"]
+    over_grpc = run(python, TRITON_GRPC, haproxy.claim_grpc(clone, is_up=True))
+    assert over_grpc["answers"] == wanted
+    assert over_grpc["shapes"] == found["shapes"]
+    assert over_grpc["error"].startswith("StatusCode.NOT_FOUND there is no pipeline 'size'")
+
+
+@pytest.mark.clients
+def test_kserve_s_client_gets_what_rows_of_json_get(url, tmp_path):
+    python = make_environment(tmp_path, "kserve")
+    assert run(python, KSERVE, url) == [answer_rows(url)] * 2
 
 
 def test_openai_s_client_reads_what_is_written_as_it_is_written(url, tmp_path):
     import httpx
 
     python = make_environment(tmp_path, "openai")
-    ran = subprocess.run([python, "-c", OPENAI, url], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
+    found = run(python, OPENAI, url)
     body, headers = {"text": "a small"}, {"Accept": "text/event-stream"}
     with httpx.stream("POST", f"{url}/song/predict?max_tokens=8&temperature=0", json=body, headers=headers) as response:
         events = [json.loads(line.removeprefix("data: ")) for line in response.iter_lines() if line]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.bulk import answer_body, choose_type, write_answers
@@ -26,7 +26,8 @@ async def predict(endpoint: Endpoint, call: Call) -> Response:
     """Answer rows with the version that is served, or with the one that the address names."""
     name = call.names["pipeline"]
     served = endpoint.find(name, call.names.get("version", ""))
-    content_type, parse = check_type(call.headers, (*formats(), FORM)), cast("Parse", served.parse)
+    content_type = check_type(call.headers, (*formats(), FORM))
+    parse: Parse = served.parse
     if content_type == FORM:
         content_type, parse = JSON, served.parse_form(call.headers["content-type"])
     accept = call.headers.get("accept", "*/*")
