@@ -19,7 +19,7 @@ from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.deploy import api_keys, serve_api, serve_config
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
-from evergreen.stages.engines import haproxy
+from evergreen.stages.engines import cluster_file, haproxy
 
 RESTORE_SECONDS = 20.0  # an upgrade in place takes about 1
 START_SECONDS = 120.0  # Serve's first start takes about 10 on two idle cores, an upgrade about 1
@@ -45,7 +45,7 @@ def deploy(
     from evergreen.stages.engines import ray_cluster
 
     start, host = time.monotonic(), _checked_host(root)
-    ray_cluster.connect(root)
+    (ray_cluster.start if cluster_file.read(root).address else ray_cluster.connect)(root)  # beside a cluster, here
     before = serve_api.get_status(root)
     live, served_port = serve_api.is_deployed(before), serve_api.served_port(before)
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}

@@ -84,14 +84,23 @@ def connect(root: Path) -> None:
     os.environ.update(access(root) | PATIENT)
     for attempt in range(ATTEMPTS):
         try:
-            with _locked(root):
-                record = _find(root) or _start(root)
+            record = start(root)
             with ray_watch.raise_outage(root):
                 _join(record["address"])
             return
         except OutageError:
             if attempt == ATTEMPTS - 1:
                 raise
+
+
+def start(root: Path) -> dict[str, Any]:
+    """Start this machine's own Ray, whatever `cluster.yaml` says, where it is not up; return its record.
+
+    Raises OutageError where it does not start.
+    """
+    root = root.resolve()
+    with _locked(root):
+        return _find(root) or _start(root)
 
 
 def stop(root: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from evergreen.core.addresses import is_address, join
 from evergreen.core.background import in_background
-from evergreen.core.errors import DataError, OutageError, UserError
+from evergreen.core.errors import DataError, UserError
 from evergreen.core.files import atomic_directory, make_private
 from evergreen.core.paths import Paths
 from evergreen.core.processes import exclusive_lock
@@ -73,14 +73,14 @@ def fetch_folder(shared: str) -> Path:
     folder = own_folder(shared)
     lock = folder.with_name(f"{folder.name}.lock")
     with exclusive_lock(lock, f"another process fetches {shared}", timeout_s=FETCH_SECONDS):
+        if folder not in _used:  # locked until this process ends
+            _used[folder] = folder.with_name(f"{folder.name}.used").open("w")
+            fcntl.flock(_used[folder], fcntl.LOCK_SH)
         if not folder.exists():
             store = ObjectStore(shared)
             with atomic_directory(folder) as new:
                 store.get_all({name: new / name for name in store.read(WHOLE).decode().splitlines()})
         os.utime(folder)
-        if folder not in _used:  # locked until this process ends
-            _used[folder] = folder.with_name(f"{folder.name}.used").open("w")
-            fcntl.flock(_used[folder], fcntl.LOCK_SH)
     _remove_unused(folder.parent)
     return folder
 
@@ -163,11 +163,12 @@ class Mirror:
     @contextmanager
     def keep(self) -> Iterator[None]:
         """Get what there is, and store what changes while the block runs, once a second."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.pull()
 
         def follow(over: threading.Event) -> None:
             while not over.wait(MIRROR_SECONDS):
-                with suppress(DataError, OutageError):  # tried again in a second, and at the end
+                with suppress(UserError, OSError):  # tried again in a second, and at the end
                     self.push()
 
         try:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
 from evergreen.core.background import in_background
-from evergreen.core.errors import DataError, PipelineError
+from evergreen.core.errors import DataError, OutageError, PipelineError, UserError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress
 from evergreen.data.object_store import ObjectStore
 from evergreen.stages.engines.placement import worker_resources
+from evergreen.stages.engines.ray_watch import AGAIN
 from evergreen.stages.engines.shared_storage import MIRROR_SECONDS
 from evergreen.stages.train.plan import RunPlan
 from evergreen.stages.train.worker import MISTAKE, PROGRESS, train_worker
@@ -53,7 +54,7 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
         forward_progress(lines, progress, remote),
         ray_watch.raise_outage(paths.root),
     ):
-        trainer.fit()
+        fit_or_explain(trainer)
     shutil.rmtree(store, ignore_errors=True)
 
 
@@ -97,6 +98,20 @@ def build_ray_trainer(
     )
     trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
     return trainer
+
+
+def fit_or_explain(trainer: TorchTrainer) -> Any:
+    """Return Ray's result. Raises OutageError where the workers gave up for what one of them could tell in a line."""
+    from ray.train import TrainingFailedError
+
+    try:
+        return trainer.fit()
+    except TrainingFailedError as error:
+        last = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+        kind, _, told = last.partition(": ")
+        if not kind.startswith(UserError.__module__):
+            raise
+        raise OutageError(f"the workers of train gave up: {told}", fix=AGAIN) from None
 
 
 @contextlib.contextmanager

@@ -83,7 +83,6 @@ def train_worker(values: dict[str, Any]) -> None:
     mirror = plan.mirror(folder)
     with contextlib.ExitStack() as stack:
         if rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock)
             stack.enter_context(mirror.keep())
         lines = folder / PROGRESS

@@ -157,3 +157,12 @@ def test_above_the_budget_the_longest_unused_go_and_what_is_in_use_stays(paths, 
     (paths.root / "dvc.yaml").touch()
     shown = {one["path"]: one["what"] for one in du().value["places"]}
     assert shown["storage/ready/wine/a"] == "prepared rows, for the machines of the cluster, in use"
+
+
+def test_a_machines_copies_fit_their_share_of_its_disk_but_for_those_in_use(paths, storage, monkeypatch):
+    monkeypatch.setattr(shared_storage, "CACHE_SHARE", 0)
+    folders = [fetch_folder(share_folder(paths.root, paths.ready, "ready", "wine", version)) for version in "ab"]
+    assert all(folder.is_dir() for folder in folders)
+    shared_storage._used.pop(folders[0]).close()  # its process has ended
+    fetch_folder(share_folder(paths.root, paths.ready, "ready", "wine", "b"))
+    assert [folder.is_dir() for folder in folders] == [False, True]
