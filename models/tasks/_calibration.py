@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import compress
 from typing import Any
 
 import torch
@@ -98,16 +99,9 @@ class CalibratedTask(Task):
 
     def widen(self, answers: Objects, limit: Tensor) -> Objects:
         """Add `set`: the classes whose log-loss would be at most `limit` (Sadinle, Lei and Wasserman 2019)."""
-        floor = math.exp(-float(limit)) - ROUNDING * math.exp(-float(limit))
-        return [
-            answer
-            | {
-                "set": [
-                    one for one, p in zip(self.classes, answer["probabilities"].values(), strict=True) if p >= floor
-                ]
-            }
-            for answer in answers
-        ]
+        floor = math.exp(-float(limit)) * (1 - ROUNDING)
+        likely = [[p >= floor for p in answer["probabilities"].values()] for answer in answers]
+        return [answer | {"set": [*compress(self.classes, some)]} for answer, some in zip(answers, likely, strict=True)]
 
     def log_losses(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the log-loss of each row (N,), float64, of labels the mean over them (Good 1952)."""

@@ -55,6 +55,7 @@ class LoadedVersion:
     def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
         from evergreen.data.kinds import kind_of
         from evergreen.data.unusual_values import UnusualValues
+        from evergreen.models.text_stream import WritesText
         from evergreen.stages.artifacts import load_model
         from evergreen.stages.coverage import Coverage
         from evergreen.stages.deploy.engines import load_network
@@ -76,6 +77,7 @@ class LoadedVersion:
         if self.least and not (task.HAS_PROBABILITIES and kind_of(spec.target).HAS_CLASSES):
             problem = "answers without the probability of one class cannot abstain"
             raise PipelineError(problem, place="deploy.abstain", fix="leave it out")
+        self.writes_text = isinstance(task, WritesText)
         self.first_piece = Histogram(SECONDS)  # until the first piece of a text
         self.example_answer: dict[str, Any] = {}
         self.takes_files = '"format": "byte"' in json.dumps(self.schema)  # small ones may take long to decode

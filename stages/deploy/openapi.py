@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.stages.deploy.form_data import CONTENT_TYPE as FORM
 from evergreen.stages.deploy.formats import formats
 from evergreen.stages.deploy.request_body import JSON
+from evergreen.stages.deploy.server_events import CONTENT_TYPE as EVENTS
 
 if TYPE_CHECKING:
     from evergreen.stages.deploy.loaded_version import LoadedVersion
@@ -38,6 +39,16 @@ COVERAGE = {
     "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     "description": "share of rows for which low and high, or the set of classes, are to hold",
 }  # fmt: skip
+WRITING = [
+    {"name": name, "in": "query", "required": False, "schema": {"type": kind}, "description": text}
+    for name, kind, text in (
+        ("max_tokens", "integer", "length of the text at most"),
+        ("temperature", "number", "how boldly tokens are drawn, 0 to 2; 0 takes the likeliest"),
+        ("top_p", "number", "probability of the likeliest tokens that one is drawn from"),
+        ("stop", "string", "a text before which it ends"),
+        ("seed", "integer", "the same one writes the same text"),
+    )
+]
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a2b22;
 background:#fbfdfb}
@@ -105,6 +116,8 @@ def _predict(name: str, loaded: LoadedVersion) -> dict[str, Any]:
         },
     )
     responses = {"200": _content("one prediction per row, in the order of the rows", answer)}
+    if loaded.writes_text:
+        responses["200"]["content"][EVENTS] = {}
     responses |= {code: _content(text, {"$ref": "#/components/schemas/Error"}) for code, text in REFUSALS.items()}
     return {
         "summary": f"{loaded.model.card.get('task', 'prediction')}: what is {loaded.model.spec.target_name}?",
@@ -113,6 +126,7 @@ def _predict(name: str, loaded: LoadedVersion) -> dict[str, Any]:
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"},
              "description": "is returned with the answer; generated if left out"},
             *([COVERAGE] if loaded.coverage else []),
+            *(WRITING if loaded.writes_text else []),
         ],
         "requestBody": {"required": True, "content": body},
         "responses": responses,

@@ -29,10 +29,10 @@ MAX_SEED = 2**63 - 1
 
 def read_sampling(values: Mapping[str, Any], served: LoadedVersion) -> Sampling:
     """Read what a request says about a text; what is null or left out is the task's. Raises RequestError (400)."""
-    from evergreen.models.text_stream import Sampling, WritesText
+    from evergreen.models.text_stream import Sampling
 
     task, given = served.model.network.task, {name: values[name] for name in OPTIONS if values.get(name) is not None}
-    if not isinstance(task, WritesText):
+    if not served.writes_text:
         fix = f"ask for application/json, without {', '.join(OPTIONS)}"
         raise RequestError(400, f"{served.model.card['task']} writes no text", fix=fix)
     longest = int(task.target.shape[0])

@@ -193,6 +193,14 @@ def test_openai_s_addresses_list_and_continue(endpoint):
     assert said["message"] == {"role": "assistant", "content": first}
 
 
+def test_the_documentation_tells_what_may_be_asked(endpoint):
+    paths = json.loads(endpoint.documents.schema)["paths"]
+    song, sizes = (paths[f"/{name}/predict"]["post"] for name in ("song", "sizes"))
+    assert {"max_tokens", "temperature", "top_p", "stop", "seed"} <= {one["name"] for one in song["parameters"]}
+    assert "text/event-stream" in song["responses"]["200"]["content"]
+    assert "text/event-stream" not in sizes["responses"]["200"]["content"]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [

@@ -160,10 +160,8 @@ def _find(endpoint: Endpoint, call: Call, name: str) -> tuple[LoadedVersion, str
 
 def _text_column(served: LoadedVersion) -> str:
     """Return the one column of a pipeline whose text is written on; "" where it is no such pipeline."""
-    from evergreen.models.text_stream import WritesText
-
     task, columns = served.model.network.task, served.model.spec.columns
-    return columns[0] if isinstance(task, WritesText) and task.TARGET_IS_INPUT and len(columns) == 1 else ""
+    return columns[0] if served.writes_text and task.TARGET_IS_INPUT and len(columns) == 1 else ""
 
 
 def _loosest_limits(endpoint: Endpoint) -> Mapping[str, Any]:
