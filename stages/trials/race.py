@@ -95,7 +95,7 @@ class Race:
             except ray.exceptions.RayTaskError as error:
                 self.unready[place] = f"it cannot read the prepared data: {error.cause}"
         if len(self.unready) == len(self.workers):
-            fix = "see that `storage` in cluster.yaml is a folder that every machine sees under this path"
+            fix = "evergreen preflight NAME tells which machine does not reach the `storage` of cluster.yaml"
             raise OutageError(f"no worker got ready ({self.unready[0]})", place="cluster", fix=fix)
 
     def __exit__(self, *_: object) -> None:
