@@ -21,6 +21,7 @@ select: {architectures: [linear, mlp], seeds: 1, folds: 0, rungs: [1]}
 tune: {trials: 2}
 train: {epochs: 60}
 validate: {}
+deploy: {engine: torch}
 """
 ENGINES = ("ray", "haproxy", "serve", "prefect")  # how the files of what runs on from cell to cell begin
 STAGES = ("collect", "preprocess", "select", "tune", "train", "validate", "report", "release", "deploy")

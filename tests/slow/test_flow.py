@@ -30,7 +30,7 @@ select: {architectures: [linear, mlp], seeds: 1, folds: 0, rungs: [1]}
 tune: {trials: 1}
 train: {epochs: 5}
 validate: {}
-deploy: {}
+deploy: {engine: torch}
 """
 
 
@@ -247,7 +247,8 @@ def test_a_bad_file_is_one_line_and_leaves_what_was_there(home, first, table, tm
 def test_on_a_terminal_nothing_but_evergreens_own_lines_shows(home):
     (home.root / "rows.csv").write_text("a,b\n" + "".join(f"{n},{3 * n + n % 5}\n" for n in range(300)))
     settings = (
-        "select: {time_budget_s: 5, architectures: [linear], seeds: 1}\ntune: {time_budget_s: 0}\ntrain: {epochs: 2}\n"
+        "select: {architectures: [linear], seeds: 1, folds: 0}\ntune: {time_budget_s: 0}\ntrain: {epochs: 2}\n"
+        "deploy: {engine: torch}\n"
     )
     yaml = f"task: regression\ncollect: {{uri: rows.csv}}\npreprocess: {{target: b}}\n{settings}"
     (home.root / "pipelines" / "tiny.yaml").write_text(yaml)
