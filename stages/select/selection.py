@@ -44,7 +44,7 @@ def decide(contenders: list[Any], names: list[str], paths: Paths, left: float | 
 def choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
     """Choose the cheapest within one standard error of the best on the same rows, where it costs next to nothing.
 
-    The baseline is chosen within two.
+    The baseline is chosen within two, also where another's answer is as cheap.
     """
     sign = 1 if direction == "max" else -1
     furthest = max(one.rung for one in raced)
@@ -52,7 +52,8 @@ def choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
     finalists = finalists or [contender for contender in raced if contender.rung == furthest or contender.is_baseline]
     best = max(finalists, key=lambda contender: sign * contender.mean)
     close = [one for one in finalists if not one.is_clearly_worse(best)]
-    chosen = min([best, *close], key=lambda one: (_rounded(one.work.answer), one.parameters, -sign * one.mean))
+    costs = lambda one: (_rounded(one.work.answer), not one.is_baseline, one.parameters, -sign * one.mean)  # noqa: E731
+    chosen = min([best, *close], key=costs)
     others = [contender for contender in finalists if contender is not chosen] or [
         contender for contender in raced if contender is not chosen
     ]

@@ -75,6 +75,9 @@ def test_on_few_rows_the_best_of_many_must_be_clearly_better_than_the_baseline(n
     anchor = [row + 0.03 + (0.4 if number % 2 else -0.4) for number, row in enumerate(good)]
     assert (1 < losses("linear", anchor).paired_gap(losses("mlp", good)) < 2) == (n_rows == 300)
     assert selection.choose([losses("linear", anchor), losses("mlp", good)], "mse", "min")[0] == chosen
+    cheap = losses("perceptron", good)
+    cheap.work, cheap.parameters = losses("linear", anchor).work, 10
+    assert (selection.choose([losses("linear", anchor), cheap], "mse", "min")[0] == "linear") == (chosen == "linear")
     other = losses("rbf", anchor)
     assert other.is_clearly_worse(losses("mlp", good))  # what is no baseline has no such credit
 
