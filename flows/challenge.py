@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import PipelineError, UserError
+from evergreen.core.files import read_json
 from evergreen.core.progress import Progress, no_progress
 from evergreen.flows.notifications import Event
 from evergreen.flows.run_events import recorded_run, tell
 from evergreen.flows.serving import deploy_released, served_versions
 from evergreen.stages.engines import challengers, versions
+from evergreen.stages.engines.challengers import Rollout
 from evergreen.stages.operation import CanaryConfig
 
 if TYPE_CHECKING:
@@ -80,3 +82,22 @@ def abort(
         text = f"{version} was aborted, {stays} stays in service" + f": {reason}" * bool(reason)
         tell(paths, lambda: [Event(paths.name, "rolled back", text, f"{version} {since}")])
     return {"version": version, "production": stays, **served}
+
+
+def evidence_file(paths: Paths) -> Path:
+    """Return where the newest decision about a pipeline's canary lies."""
+    return paths.home / "canary" / f"{paths.name}.json"
+
+
+def ask_for_word(name: str, why: str) -> str:
+    """Say that a version beside the one in production waits, why, and how it is decided about."""
+    return f"for your word ({why}): evergreen promote {name}, or evergreen abort {name} --reason …"
+
+
+def read_decision(paths: Paths, rollout: Rollout) -> dict[str, Any] | None:
+    """Return the newest decision about this canary; None where nothing looked at it yet."""
+    try:
+        found = read_json(evidence_file(paths), "version", "since", "verdict", "why", "streams")
+    except UserError:
+        return None
+    return found if (found["version"], found["since"]) == (rollout.version, rollout.since) else None

@@ -9,7 +9,7 @@ from typing import Any
 from evergreen.core.errors import DataError, PipelineError, UserError
 from evergreen.core.paths import Paths
 from evergreen.core.processes import load_live
-from evergreen.flows import format, run_log
+from evergreen.flows import challenge, format, run_log
 from evergreen.flows.approval import ask_for_word, waits_for_person
 from evergreen.flows.run_events import find_overdue
 from evergreen.stages.metrics import read_metrics
@@ -79,8 +79,12 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
     newest = [*islice(run_log.read_runs(paths), NEWEST)]  # a run that overlaps another begins later and ends at once
     last = next((run for run in newest if run.end == "running"), newest[0] if newest else None)
     event, rollout = known["released"].get(pipeline.name), known["rollouts"].get(pipeline.name)
+    decision = challenge.read_decision(paths, rollout) if rollout else None
+    word = ask_for_word(pipeline.name, case) if case else ""
+    if decision and decision["verdict"] == "ask":
+        word = word or challenge.ask_for_word(pipeline.name, decision["why"])
     done = next((run for run in newest if run.is_update), None)
-    state, problem = _find_problem(pipeline, paths, last if last and last.end == "running" else done, case, stale)
+    state, problem = _find_problem(pipeline, paths, last if last and last.end == "running" else done, word, stale)
     return {
         "name": pipeline.name,
         "state": state,
@@ -95,7 +99,7 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
         "released": event.version if event else None,
         "since": event.date if event else None,
         "served": known["served"].get(pipeline.name),
-        "rollout": vars(rollout) if rollout else None,
+        "rollout": vars(rollout) | {"decision": decision} if rollout else None,
         "engine": versions.served_by(paths, event.version) if event else "",
         "last_run": {key: value for key, value in vars(last).items() if key != "lines"} if last else None,
         "next": _next_run(pipeline) if known["watching"] else None,
@@ -104,7 +108,7 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
 
 
 def _find_problem(
-    pipeline: Pipeline, paths: Paths, last: run_log.RunRecord | None, case: str, stale: dict[str, str]
+    pipeline: Pipeline, paths: Paths, last: run_log.RunRecord | None, word: str, stale: dict[str, str]
 ) -> tuple[str, str]:
     """Return the state of a pipeline, the first of STATES that holds, and why it is in it."""
     if last and last.end == "running":
@@ -113,8 +117,8 @@ def _find_problem(
         return "failed", last.why
     if overdue := find_overdue(pipeline, paths):
         return "overdue", overdue
-    if case:
-        return "waits", ask_for_word(pipeline.name, case)
+    if word:
+        return "waits", word
     first = next(iter(stale.items()), None)
     return ("stale", f"{first[0]} ({first[1]})") if first else ("fine", "")
 

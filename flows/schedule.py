@@ -47,7 +47,8 @@ def watch(show: Show) -> dict[str, str]:
         url = server.wait()
         for name, operation in operations.items():
             looks = f"requests {operation.monitor.schedule}" if operation.monitor.schedule else ""
-            show(f"{name}: {', '.join(filter(None, [operation.schedule, looks]))} ({operation.time_zone})")
+            canaries = "canaries" if operation.canary else ""
+            show(f"{name}: {', '.join(filter(None, [operation.schedule, looks, canaries]))} ({operation.time_zone})")
         show(f"runs: {url}; to log in there, paste the line that this prints: cat {shlex.quote(str(server.key_file))}")
         show("Prefect's own commands: evergreen prefect …; stop: Ctrl-C, or evergreen stop")
         processes.save_pid(pid_file(root), os.getpid())
@@ -71,26 +72,30 @@ def read_operations(root: Path, show: Show) -> dict[str, Operation]:
             show(f"{name}: not watched: {error}")
             tell(Paths(root, name), lambda name=name, why=str(error): [Event(name, "failed", why, why)])  # type: ignore[misc]
             continue
-        if operation.schedule or operation.monitor.schedule:
+        if operation.schedule or operation.monitor.schedule or operation.canary:
             operations[name] = operation
     return operations
 
 
 def _serve(root: Path, operations: Mapping[str, Operation], show: Show) -> None:
     import warnings
+    from functools import partial
 
     from prefect import serve
+
+    from evergreen.flows.canary import begin_runs
 
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when SIGTERM ends it
     seen = read_last_seen(root)
     deployments = []
     for name, operation in operations.items():
         runs = make_deployment(name, operation)
-        deployments += [runs, *make_monitor_deployments(name, operation)]
+        deployments += [runs, *make_monitor_deployments(name, operation), *make_canary_deployments(name, operation)]
         end_leftovers(Paths(root, name))
         if n_due := catch_up(Paths(root, name), operation, runs, seen):
             show(f"{name}: {n_due} made up for, which was due while nothing watched")
-    with in_background(lambda over: _tick(root, over)):
+    watched = [name for name, operation in operations.items() if operation.canary]
+    with in_background(lambda over: _tick(root, over)), in_background(partial(begin_runs, root, watched)):
         serve(*deployments, print_starting_message=False)
 
 
@@ -125,6 +130,13 @@ def make_monitor_deployments(name: str, operation: Operation) -> list[Any]:
         return []
     cron = Cron(operation.monitor.schedule, timezone=operation.time_zone)
     return [monitor.to_deployment(name=name, parameters={"name": name}, schedule=cron, tags=[monitor_tag(name)])]
+
+
+def make_canary_deployments(name: str, operation: Operation) -> list[Any]:
+    """Make what decides about the canaries of one pipeline, where its YAML says how; it is begun when there is one."""
+    from evergreen.flows.canary import canary, tag
+
+    return [canary.to_deployment(name=name, parameters={"name": name}, tags=[tag(name)])] if operation.canary else []
 
 
 def monitor_tag(name: str) -> str:

@@ -90,6 +90,7 @@ def _format_details(pipeline: dict[str, Any]) -> str:
         "decided": format_decision(pipeline["decision"]),
         "released": f"{pipeline['released']}, since {pipeline['since'][:16]}" if pipeline["released"] else "nothing",
         "beside": f"{format_challenger(rollout)}, since {rollout['since'][:16]}" if rollout["version"] else None,
+        "evidence": (rollout.get("decision") or {}).get("why"),
         "pinned": ", ".join(f"{key} {version}" for key, version in rollout["pins"].items()),
         "served": pipeline["served"],
         "engine": pipeline["engine"],

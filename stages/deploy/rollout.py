@@ -98,6 +98,9 @@ class Rollout:
             await self.processes[version].ask(call, body, SHADOW)
             self.outcomes[version, SHADOW, "answered"] += 1
         except VersionProcessError as error:
+            if error.is_late:  # it has the time that is left
+                self.outcomes[version, SHADOW, "dropped"] += 1
+                return
             seconds = time.perf_counter() - start
             self._note_failure(endpoint, call, (version, SHADOW), str(error), seconds, len(body))
         finally:

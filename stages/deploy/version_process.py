@@ -39,6 +39,10 @@ LOG = logging.getLogger("ray.serve")
 class VersionProcessError(Exception):
     """Say why a version beside the one in production did not answer."""
 
+    def __init__(self, problem: str, *, is_late: bool = False) -> None:
+        super().__init__(problem)
+        self.is_late = is_late
+
 
 class VersionProcess:
     """Hold one version that answers in a process of its own."""
@@ -94,7 +98,8 @@ class VersionProcess:
             async with asyncio.timeout(self.config["max_seconds"]):
                 answer = await self.client.request(scope["method"], url, headers=headers, content=body)
         except TimeoutError:
-            raise VersionProcessError(f"no answer within {self.config['max_seconds']:g} s") from None
+            problem = f"no answer within {self.config['max_seconds']:g} s"
+            raise VersionProcessError(problem, is_late=True) from None
         except httpx.HTTPError:
             self._revive()
             raise VersionProcessError("its process died") from None

@@ -3,16 +3,26 @@
 import re
 import shlex
 import subprocess
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 from gto.api import show
 
 from evergreen.cli import main
 from evergreen.core.errors import VersionError
 from evergreen.flows import challenge
+from evergreen.flows.canary import judge, watch_rollout
+from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.deploy.request_log import Entry, RequestLog
 from evergreen.stages.engines import challengers, decisions, git_tags, registration, versions
 from evergreen.stages.engines.challengers import Rollout
+from evergreen.stages.monitor.rollout_evidence import Decision
+from evergreen.stages.operation import CanaryConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,3 +142,81 @@ def test_a_command_that_says_no_share_and_no_caller_is_told_how(canary, capsys, 
     assert main.main(["deploy", "churn", *wrong.split()]) == 2
     assert re.search(r"10%|KEY=VERSION", capsys.readouterr().err)
     assert registration.read_tags(canary).count == 2
+
+
+@pytest.fixture
+def log(canary, monkeypatch):
+    """Writes requests to the log as replicas do, after the canary began; nothing is deployed."""
+    monkeypatch.setattr(challenge, "deploy_released", lambda *_: {})
+    replica = RequestLog(canary.requests.parent, "one")
+    after = datetime.fromisoformat(rollout(canary).since).timestamp() + 1
+
+    def write(**answered):
+        for version, role, request in (
+            ("v1.0.0", "production", "a"),
+            ("v1.1.0", "canary", "b"),
+            ("v1.1.0", "shadow", "a"),
+        ):
+            served = SimpleNamespace(version=version, limits=DeployConfig().model_dump())
+            answer = {"prediction": 1.0} if role == "production" else answered
+            for number in range(600):
+                about = (f"{request}{number}", "", 0.01, 9, None, -1 if "problem" in answer else 0, role, after)
+                replica.put(Entry("churn", served, pa.table({"age": [1]}), Answers([[answer]]), *about))
+        replica.close()
+
+    return write
+
+
+def test_the_requests_promote_a_canary_that_is_as_good_and_abort_one_that_fails(canary, log, capsys):
+    log(prediction=1.0)
+    said = watch_rollout(canary, CanaryConfig())
+    assert said.startswith("v1.1.0: promote (not worse: errors 0 of 1,200 (bound 0.01), latency 0 of 600")
+    assert versions.released(canary.root) == {"churn": "v1.1.0"}
+    decision = decisions.decisions(canary.root)["churn"]
+    assert (decision["what"], decision["who"]) == ("Promoted", "the flow canary")
+    assert watch_rollout(canary, CanaryConfig()) == "it was ended by other hands"
+
+
+def test_a_canary_that_fails_is_aborted_and_one_that_differs(canary, log):
+    log(problem="its process died")
+    assert watch_rollout(canary, CanaryConfig()).startswith("v1.1.0: abort (worse: errors 1 of 1,200")
+    assert versions.released(canary.root) == {"churn": "v1.0.0"}
+    assert decisions.rejection(canary)["what"] == "Aborted"
+
+
+class TooLateError(Exception):
+    """Ends a loop that goes on."""
+
+
+class Tomorrow(datetime):
+    @classmethod
+    def now(cls, zone=None):
+        return datetime.now(zone) + timedelta(hours=25)
+
+
+def stop(_):
+    raise TooLateError
+
+
+@pytest.mark.parametrize(("on_timeout", "tag"), [("promote", "production"), ("abort", "canary!"), ("ask", "")])
+def test_too_little_traffic_is_what_the_yaml_says(canary, monkeypatch, capsys, on_timeout, tag):
+    monkeypatch.setattr(challenge, "deploy_released", lambda *_: {})
+    config = CanaryConfig(on_timeout=on_timeout)
+    with pytest.raises(TooLateError):
+        watch_rollout(canary, config, pause=stop)
+    assert registration.read_tags(canary).count == 2  # it is not over yet
+    monkeypatch.setattr("evergreen.flows.canary.datetime", Tomorrow)
+    with suppress(TooLateError):
+        watch_rollout(canary, config, pause=stop)
+    tags = subprocess.run(["git", "tag", "--list"], cwd=canary.root, capture_output=True, text=True).stdout.split()
+    assert [name for name in tags if name.endswith("#3")] == ([f"churn#{tag}#3"] if tag else [])
+    if not tag:
+        assert main.main(["status"]) == 0
+        assert "waits" in (said := capsys.readouterr().out)
+        assert "for your word (24 hours are over; open: errors 0 of 0" in said
+
+
+def test_a_shadow_is_never_promoted_by_the_requests(canary):
+    found = Rollout("v1.1.0", "shadow", since=datetime.now(UTC).isoformat())
+    for verdict, end in (("promote", "ask"), ("abort", "abort"), ("", "")):
+        assert judge(Decision(verdict, "", {}), found, CanaryConfig(on_timeout="promote")).verdict == end
