@@ -149,7 +149,7 @@ def test_a_client_that_leaves_ends_the_writing(endpoint):
                 has_left.set()
 
         headers = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"accept", b"text/event-stream")]
-        scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "method": "POST"}
+        scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "method": "POST"}
         scope |= {"path": "/song/predict", "query_string": b"", "headers": headers, "http_version": "1.1"}
         await endpoint.asgi(scope, receive, send)
         return sent
@@ -162,6 +162,7 @@ def test_a_client_that_leaves_ends_the_writing(endpoint):
     assert len(steps) < 10 < served.model.network.task.length
     assert sent[0]["status"] == 200
     assert endpoint.n_streams == 0
+    assert endpoint.counters.requests[("song", "v1.0.0", "production"), 499] == 1
 
 
 def test_more_texts_at_once_than_may_be_are_refused(endpoint):
