@@ -64,7 +64,7 @@ async def answer_body(
     from starlette.responses import StreamingResponse
 
     reading, writing = (formats()[one] for one in types)
-    options = AnswerOptions.read(call.request.query_params, served)
+    options = AnswerOptions.read(call.query, served)
     limits, about = served.limits, {"version": served.version, "request_id": call.request_id}
     target = tempfile.TemporaryFile(dir=endpoint.home)  # noqa: SIM115
     call.ends.append(target.close)

@@ -197,7 +197,7 @@ class Endpoint:
     async def predict(self, call: Call, name: str, served: LoadedVersion, parse: Parse) -> list[dict[str, Any]]:
         """Return one answer for each row that `parse` reads in the request's body."""
         start = time.perf_counter()
-        options = AnswerOptions.read(call.request.query_params, served)
+        options = AnswerOptions.read(call.query, served)
         async with self.read(call, served, parse) as (parsed, n_bytes):
             table = parsed.table
             try:

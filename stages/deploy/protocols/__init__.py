@@ -41,6 +41,11 @@ class Call:
     version: str = ""  # that answered, where it is not the one in production
     ends: list[Callable[[], object]] = field(default_factory=list)
 
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Return what the address asks for behind its question mark; most ask nothing, and to parse that takes time."""
+        return self.request.query_params if self.request.scope.get("query_string") else {}
+
     def replay(self, body: bytes) -> None:
         """Let a handler read a body that was read before and is unpacked."""
         from starlette.requests import Request

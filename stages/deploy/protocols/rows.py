@@ -32,7 +32,7 @@ async def predict(endpoint: Endpoint, call: Call) -> Response:
         content_type, parse = JSON, served.parse_form(call.headers["content-type"])
     accept = call.headers.get("accept", "*/*")
     answer_type = content_type if accept == "*/*" else choose_type(accept, content_type)
-    if is_wanted(accept) or any(option in call.request.query_params for option in OPTIONS):
+    if is_wanted(accept) or not call.query.keys().isdisjoint(OPTIONS):
         check_type({"content-type": content_type}, (JSON,))
         return await _write(endpoint, call, name, served, parse)
     if content_type != JSON:
