@@ -82,6 +82,8 @@ def environment(root: Path) -> dict[str, str]:
         f"{prefix}NBTHREAD": "1",  # one thread forwards far more than the replicas of one machine answer
         # Predicting twice does no harm: what a replica that died had taken is asked again, up to the buffer's length.
         f"{prefix}RETRY_ON": "conn-failure empty-response",
+        # Each second once, until another replica is there or Serve's own proxy takes over.
+        f"{prefix}RETRIES": "30",
         f"{prefix}TUNE_BUFSIZE": str(BUFFER_BYTES),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback_http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback_grpc"]),

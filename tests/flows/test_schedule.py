@@ -147,6 +147,17 @@ def test_looks_at_requests_have_a_schedule_of_their_own(paths, capsys):
     assert schedule.make_monitor_deployments("churn", schedule.read_operations(paths.root, print)["churn"]) == []
 
 
+@pytest.mark.slow
+def test_a_pipeline_whose_yaml_says_how_canaries_end_is_watched(paths):
+    paths.pipeline.write_text(YAML + "canary: {on_timeout: abort, hours: 2}\n")
+    operation = schedule.read_operations(paths.root, print)["churn"]
+    (decides,) = schedule.make_canary_deployments("churn", operation)
+    assert (decides.flow_name, decides.parameters, decides.schedules) == ("canary", {"name": "churn"}, [])
+    assert (operation.canary.on_timeout, operation.canary.hours) == ("abort", 2)
+    paths.pipeline.write_text(YAML + "schedule: 0 4 * * *\n")
+    assert schedule.make_canary_deployments("churn", schedule.read_operations(paths.root, print)["churn"]) == []
+
+
 def test_trainings_keep_their_distance(collected, paths):
     assert "retrain.min_distance is 9 days" in collected(5000, {"min_distance": "9 days"})
     first = sorted((paths.home / "history" / "churn").iterdir())[0]

@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
+import signal
 import socket
 import time
 from collections import Counter
+from datetime import UTC, datetime
 
 import httpx
+import psutil
 import pytest
 
 from benchmarks.engines import add_graph
@@ -17,6 +21,8 @@ from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.engines import onnx
 from evergreen.stages.engines import haproxy
+from evergreen.stages.monitor.rollout_evidence import Evidence
+from evergreen.stages.operation import CanaryConfig
 
 JSON = {"content-type": "application/json"}
 CLIENTS = 8  # each waits for its answer before it asks again
@@ -203,7 +209,7 @@ FAULTS = {
     "slow": "time.sleep(0.3)",
     "eating": "torch.ones(2**40, dtype=torch.uint8)",
     "dying": "import os; os._exit(1)",
-    "wrong": "return 0 * super().forward(batch)",
+    "wrong": "return -9 * super().forward(batch)",
 }
 
 
@@ -232,7 +238,7 @@ def test_a_canary_that_breaks_is_answered_for_and_takes_nothing_with_it(clone, e
     assert [one["problems"] for one in state["rollouts"].values()] == [{"v2.0.0": ""}] * len(FAULTS)
     row = httpx.get(f"{url}/slow").json()["row"]["example"]
 
-    async def load():
+    async def load():  # 60 requests to each
         async with httpx.AsyncClient(base_url=url, timeout=30) as http:
 
             async def ask(name, number):
@@ -249,6 +255,55 @@ def test_a_canary_that_breaks_is_answered_for_and_takes_nothing_with_it(clone, e
         versions = {(number, response.json()["version"]) for one, number, response in answers if one == name}
         assert len(versions) == 20
     assert httpx.get(f"{url}/healthz").json()["replica"] == state["replica"]
+
+    async def serve_until_decided():
+        decisions, limit = {}, time.monotonic() + 30
+        evidence = {
+            name: Evidence(clone / ".evergreen/requests" / name, "v1.0.0", "v2.0.0", start, config) for name in FAULTS
+        }
+        while len(decisions) < len(FAULTS) and time.monotonic() < limit:
+            assert {answer[2].status_code for answer in await load()} == {200}
+            for name, found in evidence.items():
+                found.read()
+                decisions |= {name: found.decide()} if found.decide().verdict else {}
+        return decisions
+
+    config, start = CanaryConfig(max_disagreement=0.1), datetime(2026, 1, 1, tzinfo=UTC).isoformat()
+    decisions = asyncio.run(serve_until_decided())
+    assert {name: one.verdict for name, one in decisions.items()} == dict.fromkeys(FAULTS, "abort")
+    deploy.deploy(clone, released, DeployConfig())
+    assert {answer[2].json()["version"] for answer in asyncio.run(load())} == {"v1.0.0"}
+
+
+def find_replica(clone):
+    """The process that listens on a port of this clone's replicas."""
+    first_port = haproxy._ports(clone)["replicas"]
+    ports = range(first_port, first_port + haproxy.REPLICA_PORTS)
+    listening = [one for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port in ports]
+    (found,) = {one.pid for one in listening}
+    assert "ServeReplica" in psutil.Process(found).cmdline()[0]
+    return found
+
+
+@pytest.mark.skipif(not haproxy.haproxy_runs(), reason="Serve's own proxy asks nobody again")
+def test_a_replica_that_is_killed_under_load_loses_nothing(clone, endpoint, released):
+    put(clone, released)
+    url = endpoint["url"]
+    before = httpx.get(f"{url}/healthz").json()["replica"]
+
+    def change():
+        os.kill(find_replica(clone), signal.SIGKILL)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with contextlib.suppress(httpx.HTTPError, ValueError):
+                if httpx.get(f"{url}/healthz", timeout=30).json().get("replica", before) != before:
+                    return
+            time.sleep(0.2)
+
+    answers, failures = asyncio.run(under_load(url, json.dumps({"rows": [example(url)]}), change))
+    assert failures == []
+    assert {status for status, _, _ in answers} == {200}, [text for status, _, text in answers if status != 200]
+    assert httpx.get(f"{url}/healthz").json()["replica"] != before
 
 
 def test_two_replicas_serve_the_same_version(clone, endpoint, released):
