@@ -21,8 +21,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.stages.artifacts import MISFITS
 from evergreen.stages.deploy.api_keys import Caller
 from evergreen.stages.deploy.endpoint import Endpoint
+from evergreen.stages.deploy.responses import json_response
 from evergreen.stages.deploy.version_process import CALLER, ROLE
 from evergreen.stages.request_files import SHADOW
 
@@ -49,9 +51,13 @@ class VersionEndpoint(Endpoint):
     """Serve one version; its log says in which role it answered."""
 
     async def respond(self, call: Call) -> Response:
-        """Return the response to a call."""
+        """Return the response to a call; what the version raises is said in one line, which production's log keeps."""
         call.role = call.headers[ROLE]
-        return await super().respond(call)
+        try:
+            return await super().respond(call)
+        except (*MISFITS, OSError, MemoryError) as error:
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            return json_response({"error": f"{words:.300}"}, 500)
 
 
 def limit_memory(max_bytes: int) -> None:
@@ -79,7 +85,7 @@ async def serve(config: Mapping[str, Any], answer: Any) -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await endpoint.asgi(scope, receive, send)
 
-        settings = uvicorn.Config(app, timeout_keep_alive=3600, log_level="error", access_log=False, lifespan="off")
+        settings = uvicorn.Config(app, timeout_keep_alive=3600, log_level="critical", access_log=False, lifespan="off")
         await uvicorn.Server(settings).serve(sockets=[listener])
 
 
@@ -96,8 +102,6 @@ def main() -> None:
     """Serve what the first line of the standard input says."""
     import torch  # noqa: F401  # before the limit, as all that takes addresses whatever the version is
     import uvicorn  # noqa: F401
-
-    from evergreen.stages import artifacts  # noqa: F401
 
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer

@@ -207,7 +207,7 @@ class Faulty(Linear):
 FAULTS = {
     "raising": "raise ValueError",
     "slow": "time.sleep(0.3)",
-    "eating": "torch.ones(2**40, dtype=torch.uint8)",
+    "eating": "CALLS.append(torch.ones(2**27, dtype=torch.uint8))",
     "dying": "import os; os._exit(1)",
     "wrong": "return -9 * super().forward(batch)",
 }
@@ -226,7 +226,7 @@ def faulty(clone, released, tmp_path_factory, random_model):
         part.write_text(FAULT.format(fault=fault))
         facts = {"version": "v2.0.0", "role": "canary", "share": 0.5, "pins": {}}
         versions = [{"version": "v2.0.0", "path": str(folder)}]
-        beside[name] = {**facts, "versions": versions, "max_bytes": 2**30, "max_seconds": 1.0}
+        beside[name] = {**facts, "versions": versions, "max_bytes": 2**30, "max_seconds": 3.0}
     return released, beside
 
 
