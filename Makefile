@@ -29,6 +29,7 @@ run: $(READY)          ## bring the pipeline up to date, release it, serve it, a
 test: $(READY)         ## FAST=1 leaves out what starts an engine, and what takes long
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/slow --ignore=tests/cluster $(ON_ALL_CORES) $(if $(FAST),-m "not slow")
 	@$(if $(FAST),,OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow -m "not clients" $(TWO_AT_ONCE))
+	@$(if $(FAST),,$(BIN)/python -m pytest tests/cluster -m short -rs)
 
 clients: $(READY)      ## the endpoint asked by clients of other projects whose packages take long to install: kserve
 	@$(BIN)/python -m pytest tests/slow/test_clients.py -m clients

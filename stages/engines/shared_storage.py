@@ -118,12 +118,13 @@ def run_places(paths: Paths, version: str) -> dict[str, Any]:
     The first two are paths, this machine's own where storage is an address; `remote` then says by the same names where
     workers find them.
     """
+    storage = cluster_file.read(paths.root).storage
+    if storage:
+        storage_budget.hold(storage, "runs", paths.name)
     ready = share_folder(paths.root, paths.ready, "ready", paths.name, version)
     runs = str(scratch_folder(paths.root, paths.run_folder, "runs", paths.name))
     if not is_address(ready):
         return {"ready": ready, "folder": runs, "remote": {}}
-    storage = cluster_file.read(paths.root).storage
-    storage_budget.hold(storage, "runs", paths.name)
     folder = join(storage, "runs", paths.name)
     return {"ready": str(paths.ready.resolve()), "folder": runs, "remote": {"ready": ready, "folder": folder}}
 

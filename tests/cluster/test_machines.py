@@ -58,11 +58,17 @@ def wait_for(happened, timeout_s: float = 120) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.short
+def test_the_workers_of_two_machines_meet_whatever_their_hosts_files_say(cluster):
+    printed = cluster.run(1, *EVERGREEN, "preflight", "small")
+    assert "2 workers (1 on m1, 1 on m2) meet by gloo through eth0; to add up" in printed
+    assert "ok   storage     2 of 2 machines" in printed
+
+
 def test_two_machines_choose_and_learn_what_one_does(alone, cluster):
     for name in ("select", "tune"):
         cluster.run(1, *EVERGREEN, "stage", name, "small")
     printed = cluster.run(1, *EVERGREEN, "preflight", "small")
-    assert "2 workers (1 on m1, 1 on m2) meet by gloo through eth0; to add up" in printed
     assert "time        a step takes" in printed
     cluster.run(1, *EVERGREEN, "stage", "train", "small")
     assert made(Paths(cluster.project, "small")) == made(alone)

@@ -155,6 +155,9 @@ def test_above_the_budget_the_longest_unused_go_and_what_is_in_use_stays(paths, 
     monkeypatch.chdir(paths.root)
     (paths.root / "pipelines").mkdir()
     (paths.root / "dvc.yaml").touch()
+    ObjectStore(place).put_bytes("runs/wine/old/step", b"x")
+    shared_storage.run_places(paths, "a")
+    assert all(one.is_held for one in storage_budget.list_places(paths.root) if one.name.startswith("runs/"))
     shown = {one["path"]: one["what"] for one in du().value["places"]}
     assert shown["storage/ready/wine/a"] == "prepared rows, for the machines of the cluster, in use"
 
