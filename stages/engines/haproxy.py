@@ -80,10 +80,9 @@ def environment(root: Path) -> dict[str, str]:
         f"{prefix}TIMEOUT_CLIENT_S": "60",  # between two parts of a request
         f"{prefix}TIMEOUT_SERVER_S": "600",  # for an answer
         f"{prefix}NBTHREAD": "1",  # one thread forwards far more than the replicas of one machine answer
-        # Predicting twice does no harm: what a replica that died had taken is asked again, up to the buffer's length.
+        # Predicting twice does no harm: what a replica that died had taken, up to the buffer's length, is asked again,
         f"{prefix}RETRY_ON": "conn-failure empty-response",
-        # Each second once, until another replica is there or Serve's own proxy takes over.
-        f"{prefix}RETRIES": "30",
+        f"{prefix}RETRIES": "30",  # each second once, until another replica is there
         f"{prefix}TUNE_BUFSIZE": str(BUFFER_BYTES),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback_http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback_grpc"]),
@@ -160,7 +159,7 @@ def _ports(root: Path) -> dict[str, int]:
     record = _record(root)
     if "fallback_http" not in record:
         slot = int.from_bytes(hashlib.blake2b(os.fsencode(root), digest_size=4).digest(), "big")
-        free = _free_ports(20000 + slot % 500 * 8)
+        free = (port for port in range(20000 + slot % 500 * 8, 30000) if _free(port))
         names = ("fallback_http", "fallback_grpc")
         record |= {name: next(free) for name in names} | {"replicas": 30000 + slot % 85 * REPLICA_PORTS}
         write_json(_place(root), {**_stored(root), **record})
@@ -171,10 +170,6 @@ def _max_connections() -> int:
     """Return how many connections HAProxy may hold: each takes two files, and half of one to pass data on."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else max(16, min(MAX_CONNECTIONS, files * 2 // 5 - 100))
-
-
-def _free_ports(start: int) -> Iterator[int]:
-    return (port for port in range(start, 30000) if _free(port))
 
 
 def _free(port: int) -> bool:
