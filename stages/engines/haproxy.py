@@ -147,7 +147,7 @@ def claim_grpc(root: Path, *, is_up: bool) -> str:
 
     port = _record(root).get("grpc")
     if port is None or not (is_up or _free(port)):
-        port = next(_free_ports(GRPC_PORT))
+        port = next(port for port in range(GRPC_PORT, 30000) if _free(port))
         write_json(_place(root), {**_stored(root), "grpc": port})
     return f"{HOST}:{port}"
 
