@@ -36,7 +36,15 @@ class Source:
 
 
 YES = {0: "no", 1: "yes"}
-CLASSES = ("Ecdat/Hdma", "car/Chile", "Ecdat/Participation", "MASS/biopsy", "lme4/VerbAgg")
+CLASSES = (
+    "Ecdat/Hdma",
+    "car/Chile",
+    "Ecdat/Participation",
+    "MASS/biopsy",
+    "lme4/VerbAgg",
+    "car/Cowles",
+    "Ecdat/DoctorAUS",
+)
 SOURCES = {
     "breast_cancer": Source("breast_cancer", "diagnosis", "numbers", True, words={0: "malignant", 1: "benign"}),
     "diabetes": Source("diabetes", "progression", "few rows, noise", True),
@@ -47,20 +55,27 @@ SOURCES = {
     "wages": Source("Ecdat/Wages1", "wage", "three columns, skewed", True),
     "relapse": Source("survival/nwtco", "rel", "one in seven", True, ("seqno", "edrel", "in.subcohort"), YES),
     "pneumonia": Source("KMsurv/pneumon", "hospital", "one in fifty", True, ("chldage", "agepn"), YES),
-    "diamonds": Source("ggplot2/diamonds", "price", "mixed, skewed", False, max_rows=20_000),
+    "diamonds": Source("ggplot2/diamonds", "price", "mixed, skewed", True, max_rows=20_000),
     "plebiscite": Source("car/Chile", "vote", "mixed, missing, four classes", False),
     "canada": Source("car/SLID", "wages", "mixed, missing, skewed", False),
     "visits": Source("Ecdat/OFP", "ofp", "mixed, a skewed count", False, ("ofnp", "opp", "opnp", "emr")),
-    "work": Source("Ecdat/Participation", "lfp", "mixed, 872 rows", False),
+    "work": Source("Ecdat/Participation", "lfp", "mixed, 872 rows", True),
     "chains": Source("survival/flchain", "death", "mixed, missing", False, ("futime", "chapter"), YES),
-    "biopsy": Source("MASS/biopsy", "class", "marks of 1 to 10, missing", False, ("ID",)),
+    "biopsy": Source("MASS/biopsy", "class", "marks of 1 to 10, missing", True, ("ID",)),
     "anger": Source("lme4/VerbAgg", "r2", "mixed, crossed groups", False, ("resp", "id")),
-    "boston": Source("MASS/Boston", "medv", "numbers, 506 rows", False),
-    "salaries": Source("car/Salaries", "salary", "mixed, 397 rows", False),
+    "boston": Source("MASS/Boston", "medv", "numbers, 506 rows", True),
+    "salaries": Source("car/Salaries", "salary", "mixed, 397 rows", True),
     "training": Source(
         "Ecdat/Treatment", "treat", "mixed, one in fourteen", False, ("re78",), {True: "yes", False: "no"}
     ),
     "hours": Source("Ecdat/HI", "whrswk", "mixed, 22,272 rows", False, ("wght", "whi", "hhi")),
+    "volunteers": Source("car/Cowles", "volunteer", "two scores, noise", False),
+    "schools": Source("Ecdat/Star", "tmathssk", "mixed, noise", False, ("treadssk", "schidkn")),
+    "expenses": Source("Ecdat/MedExp", "med", "mixed, very skewed", False),
+    "food": Source("Ecdat/BudgetFood", "wfood", "mixed, 23,972 rows", False),
+    "districts": Source("Ecdat/Caschool", "testscr", "420 rows", False, ("distcod", "district", "readscr", "mathscr")),
+    "labour": Source("Ecdat/Workinghours", "hours", "mixed, noise", False),
+    "insurance": Source("Ecdat/DoctorAUS", "insurance", "mixed, four classes", False),
 }
 
 
