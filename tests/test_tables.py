@@ -20,7 +20,7 @@ def test_the_page_tells_the_ratio_and_the_ranks_of_each_half():
     rows = [
         row("gender", 0, 0.5, 0.4, 0.6, 0.7),
         row("gender", 1, 0.3, 0.4, 0.6, 0.7),
-        row("work", 0, 0.9, 0.6, 0.6, 0.7),
+        row("chains", 0, 0.9, 0.6, 0.6, 0.7),
     ]
     page = tables.page({f"{one['table']} {one['split']}": one for one in rows})
     seen, unseen = page.split("## Unseen")
@@ -28,7 +28,7 @@ def test_the_page_tells_the_ratio_and_the_ranks_of_each_half():
     assert "1 of 1 within 3%. Mean rank: Evergreen 1.50, logistic or ridge 1.50" in seen
     assert "| 1.500 | 4.0 | mlp 1 | 9 | no |" in unseen
     assert "0 of 1 within 3%" in unseen
-    assert "**work** is 50.0% behind: " in unseen
+    assert "**chains** is 50.0% behind: " in unseen
     assert "behind: " not in seen
     assert "gender (2 of 5)" in unseen
     assert "Measured at 1234." in unseen
