@@ -123,6 +123,7 @@ async def _ask(endpoint: Endpoint, path: str, body: bytes | None, headers: Mappi
     async def send(message: Any) -> None:
         sent.append(message)
 
+    named = {"host": "localhost", **headers, "content-length": str(len(body or b""))}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -131,11 +132,11 @@ async def _ask(endpoint: Endpoint, path: str, body: bytes | None, headers: Mappi
         "method": "GET" if body is None else "POST",
         "path": path,
         "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()],
+        "headers": [(name.encode(), value.encode()) for name, value in named.items()],
     }
     await endpoint.asgi(scope, receive, send, is_direct=True)
-    named = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], named, b"".join(message.get("body", b"") for message in sent[1:])
+    answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], answered, b"".join(message.get("body", b"") for message in sent[1:])
 
 
 def _read(answer: Answer) -> Any:

@@ -144,7 +144,7 @@ async def update_rollouts(endpoint: Endpoint, wanted: Mapping[str, Mapping[str, 
     for name, facts in wanted.items():
         processes = {}
         for version, config in facts["processes"].items():
-            kept = next((one for one in old if one.is_same(config)), None)
+            kept = next((one for one in old if one.is_same(config) and not one.problem), None)
             processes[version] = kept or VersionProcess(config)
             started += [] if kept else [processes[version].start()]
         rollouts[name] = Rollout(name, facts, processes)

@@ -62,7 +62,7 @@ class VersionProcess:
         """Start it, and wait until it answers or `problem` says why it does not."""
         import httpx
 
-        self.n_starts += 1
+        self.n_starts, self.problem = self.n_starts + 1, "it starts"
         self.problem = await asyncio.to_thread(self.launch)
         transport = httpx.AsyncHTTPTransport(uds=f"{self.folder}/socket", limits=httpx.Limits())
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None)
@@ -127,7 +127,6 @@ class VersionProcess:
         process, self.process = self.process, None
         if process is None:
             return
-        self.problem = "it ends"
         with contextlib.suppress(OSError):
             process.stdin.close()  # type: ignore[union-attr]
         try:

@@ -80,7 +80,10 @@ async def serve(config: Mapping[str, Any], answer: Any) -> None:
         listener.bind(str(path))
         listener.listen(128)
         threading.Thread(target=end_with_parent, args=(endpoint, path.parent), daemon=True).start()
-        print(json.dumps({"problem": endpoint.failures.get(config["name"], "")}), file=answer, flush=True)
+        problem = endpoint.failures.get(config["name"], "")
+        print(json.dumps({"problem": problem}), file=answer, flush=True)
+        if problem:
+            return
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await endpoint.asgi(scope, receive, send)
