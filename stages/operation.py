@@ -121,7 +121,7 @@ class CanaryConfig(Section):
     """How many times as long it may take, in most pairs of requests."""
     max_seconds: float = Field(5.0, gt=0, le=600)
     """Seconds in which it must answer; then the version in production does."""
-    max_bytes: int = Field(2 * 2**30, ge=2**20, le=2**50)
+    max_bytes: int = Field(2 * 2**30, ge=2**26, le=2**50)
     """Memory that it may take in a replica, beside that of the libraries."""
 
 
