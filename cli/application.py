@@ -79,7 +79,7 @@ def format_os_error(error: OSError) -> str:
 
 
 def build_app(words: Sequence[str]) -> typer.Typer:
-    """Build the application: the command that `words` begin with in full, of the others their names and first lines.
+    """Build the application: the command that `words` begin with; without one, of all their names and first lines.
 
     Raises:
         PipelineError: the first word is neither an option nor a command.
@@ -89,7 +89,7 @@ def build_app(words: Sequence[str]) -> typer.Typer:
         raise PipelineError(f"there is no command {named!r}", fix=suggest(named, COMMANDS, "commands"))
     app = typer.Typer(help="Keep deep-learning models alive.", rich_markup_mode=None)
     app.callback()(_evergreen)
-    for name in COMMANDS:
+    for name in [named] if named in COMMANDS and COMPLETION not in os.environ else COMMANDS:
         if name == named or COMPLETION in os.environ:
             app.command(name)(_print_result(load_command(name)))
         else:
