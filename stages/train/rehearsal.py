@@ -26,6 +26,9 @@ STEPS = 10
 WARM_UP = 2  # steps before, in which memory is taken and kernels are chosen
 VALUES = 2**20  # numbers that are reduced where no network says how many
 MEET_SECONDS = 60  # for an operation between all workers: who waits longer does not hear the others
+FIX = (
+    "open the ports between the machines to each other, or name their interface in GLOO_SOCKET_IFNAME before ray start"
+)
 
 
 def rehearse(config: TrainConfig, paths: Paths, task: str) -> list[Finding]:
@@ -48,11 +51,6 @@ def rehearse(config: TrainConfig, paths: Paths, task: str) -> list[Finding]:
         except (TrainingFailedError, RayError) as error:
             return [Finding("network", "fail", f"the workers of train do not meet ({_reason(error)})", FIX)]
     return [_tell_network(found), *([_tell_time(found, plan)] if plan else [])]
-
-
-FIX = (
-    "open the ports between the machines to each other, or name their interface in GLOO_SOCKET_IFNAME before ray start"
-)
 
 
 def _tell_network(found: dict[str, Any]) -> Finding:
