@@ -103,7 +103,7 @@ def judge(decision: Decision, rollout: Rollout, config: CanaryConfig) -> Decisio
 def begin_runs(root: Path, names: Sequence[str], over: threading.Event) -> None:
     """Begin a run of the flow for each canary and shadow of these pipelines that none watches, until `over`."""
     begun: dict[str, float] = {}
-    while not over.wait(LOOK_SECONDS):
+    while names and not over.wait(LOOK_SECONDS):
         try:
             for name in _find_unwatched(root, names):
                 if time.monotonic() - begun.get(name, -BEGIN_SECONDS) >= BEGIN_SECONDS:
