@@ -26,7 +26,7 @@ RESULTS, PAGE = HERE / "results.json", HERE.parent / "TABLES.md"
 SPLITS = 5
 BEHIND = 1.03  # of the best opponent's, that log-loss or RMSE may be at most
 NAMES = {"line": "logistic or ridge", "forest": "random forest", "boosting": "histogram boosting"}
-LESS_ROWS = "it learned from four fifths of the rows, for it tests its candidate by the others"
+LESS_ROWS = "in part since it learns from four fifths of the rows and tests its candidate by the others"
 Results = dict[str, dict[str, Any]]
 
 

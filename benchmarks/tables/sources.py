@@ -46,7 +46,14 @@ CLASSES = (
     "Ecdat/DoctorAUS",
 )
 SOURCES = {
-    "breast_cancer": Source("breast_cancer", "diagnosis", "numbers", True, words={0: "malignant", 1: "benign"}),
+    "breast_cancer": Source(
+        "breast_cancer",
+        "diagnosis",
+        "numbers",
+        True,
+        words={0: "malignant", 1: "benign"},
+        behind="it learns from four fifths of the rows, which costs logistic regression 3%; the rest is not explained",
+    ),
     "diabetes": Source("diabetes", "progression", "few rows, noise", True),
     "mortgages": Source("Ecdat/Hdma", "deny", "mixed, one in eight", True),
     "computers": Source("Ecdat/Computers", "price", "mixed", True),
