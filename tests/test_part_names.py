@@ -52,7 +52,7 @@ OTHER_MEANINGS = {
     "cli/application.py": {"labels"},  # a command: answers that came later
     "evergreen/client.py": {"labels"},  # which it sends
     "stages/deploy/text_streams.py": {"seed"},  # of the words that are drawn
-    "stages/deploy/openapi.py": {"seed"},
+    "stages/deploy/openapi.py": {"boolean", "number", "seed"},  # types of JSON
     "stages/deploy/tensors.py": {"number", "boolean"},  # types of JSON
     "pages/charts/graph_drawing.py": {"graph"},  # what a drawing shows
     "pages/charts/overlays.py": {"boxes"},

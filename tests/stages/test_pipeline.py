@@ -209,7 +209,7 @@ NONSENSE = {  # section and key: value → what the message says
     "select: {reduction_factor: 1}": "reduction_factor is 1",
     "tune: {trials: -1}": "trials is -1",
     "tune: {time_budget_s: -1}": "time_budget_s is -1; give at least 0",
-    "train: {workers: 1e9}": "train.workers must be a whole number, got 1000000000.0",
+    "train: {workers: 1e9}": "train.workers must be a whole number or text, got 1000000000.0",
     "train: {workers: 1000000000}": "workers is 1000000000; give at most 4,096",
     "train: {device: gpu}": "train.device must be one of auto, cpu, cuda",
     "train: {restore: first}": "train.restore must be one of best, last",
