@@ -25,7 +25,6 @@ OTHER_MEANINGS = {
         "tokens",
     },  # tensors
     "data/prepare/rules/grammar.py": {"number", "text", "boolean"},  # the types that rules read columns as
-    "stages/deploy/openapi.py": {"number", "boolean"},  # types of JSON
     "core/config.py": {"text"},
     "data/prepare/config.py": {"series"},  # an old key of the YAML
     "data/prepare/series_reader.py": {"series"},  # a parameter
@@ -51,6 +50,7 @@ OTHER_MEANINGS = {
     "stages/deploy/protocols/labels.py": {"labels"},
     "cli/application.py": {"labels"},  # a command: answers that came later
     "evergreen/client.py": {"labels"},  # which it sends
+    "stages/deploy/protocols/completions.py": {"text"},  # a field of OpenAI's answers
     "stages/deploy/text_streams.py": {"seed"},  # of the words that are drawn
     "stages/deploy/openapi.py": {"boolean", "number", "seed"},  # types of JSON
     "stages/deploy/tensors.py": {"number", "boolean"},  # types of JSON
