@@ -51,6 +51,7 @@ OTHER_MEANINGS = {
     "cli/application.py": {"labels"},  # a command: answers that came later
     "evergreen/client.py": {"labels"},  # which it sends
     "stages/deploy/protocols/completions.py": {"text"},  # a field of OpenAI's answers
+    "stages/deploy/protocols/rows.py": {"text", "tokens"},  # fields of an event
     "stages/deploy/text_streams.py": {"seed"},  # of the words that are drawn
     "stages/deploy/openapi.py": {"boolean", "number", "seed"},  # types of JSON
     "stages/deploy/tensors.py": {"number", "boolean"},  # types of JSON
