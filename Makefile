@@ -8,8 +8,9 @@ LOG := .venv/install.log
 TORCH := 2.13.0
 EXTRAS := audio,delta,demo,dev,docs,excel,graphs,onnx,pretrained,sql
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action ignore -c constraints.txt
-ON_ALL_CORES := --numprocesses auto --maxprocesses 8 --dist loadfile
-TWO_AT_ONCE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+IN_ORDER := --dist loadfile --no-loadscope-reorder
+ON_ALL_CORES := --numprocesses auto --maxprocesses 8 $(IN_ORDER)
+TWO_AT_ONCE := --numprocesses 2 $(IN_ORDER)
 PREPARE := import pathlib, evergreen.stages.engines.versions as versions; versions.prepare(pathlib.Path.cwd())
 FITS := import sys; print(sys.version_info >= (3, 11))
 REFUSAL = Evergreen needs Python 3.11 or later, and $(or $(PYTHON),python3) is $(or $(shell $(PYTHON) --version \

@@ -1,12 +1,20 @@
 """What tests of several rooms share."""
 
 import gc
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from evergreen.core import parts, redaction
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files of few and long tests, so that at the end no worker waits for another."""
+    tests = Counter(item.path for item in items)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, tests[item.path], item.path))
 
 
 def pytest_collection_finish():
