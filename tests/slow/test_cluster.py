@@ -186,7 +186,7 @@ def test_workers_that_do_not_see_the_data_get_no_work_and_blame_nobody(clone):
     ledger = Ledger(Path(clone) / "blind.jsonl", {})
     with (
         pytest.raises(
-            OutageError, match=r"no worker got ready \(it cannot read the prepared data: .*storage.* in cluster\.yaml"
+            OutageError, match=r"no worker got ready \(it cannot read the prepared data: .*storage.* of cluster\.yaml"
         ),
         Race(("/nowhere/at/all", "", ""), ledger, time.monotonic() + 60, lambda **_: None) as race,
     ):
