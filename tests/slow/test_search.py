@@ -32,7 +32,7 @@ from evergreen.stages.tune.config import TuneConfig
 from evergreen.stages.tune.repetition import rerun_trial
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RACE = SelectConfig(effort=0.1, architectures=["mlp", "rbf", "autoencoder"])
+RACE = SelectConfig(effort=0.03, architectures=["mlp", "rbf", "autoencoder"])
 SEARCH = TuneConfig(effort=0.1, trials=6, seed=3)
 YAML = """
 task: classification
