@@ -10,6 +10,7 @@ EXTRAS := audio,delta,demo,dev,docs,excel,graphs,onnx,pretrained,sql
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action ignore -c constraints.txt
 IN_ORDER := --dist loadfile --no-loadscope-reorder
 ON_ALL_CORES := --numprocesses auto --maxprocesses 8 $(IN_ORDER)
+NEEDED := not clients and (short or not machines)
 TWO_AT_ONCE := --numprocesses 2 $(IN_ORDER)
 PREPARE := import pathlib, evergreen.stages.engines.versions as versions; versions.prepare(pathlib.Path.cwd())
 FITS := import sys; print(sys.version_info >= (3, 11))
@@ -29,8 +30,7 @@ run: $(READY)          ## bring the pipeline up to date, release it, serve it, a
 
 test: $(READY)         ## FAST=1 leaves out what starts an engine, and what takes long
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/slow --ignore=tests/cluster $(ON_ALL_CORES) $(if $(FAST),-m "not slow")
-	@$(if $(FAST),,OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow -m "not clients" $(TWO_AT_ONCE))
-	@$(if $(FAST),,$(BIN)/python -m pytest tests/cluster -m short -rs)
+	@$(if $(FAST),,OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow tests/cluster -m "$(NEEDED)" -rs $(TWO_AT_ONCE))
 
 clients: $(READY)      ## the endpoint asked by clients of other projects whose packages take long to install: kserve
 	@$(BIN)/python -m pytest tests/slow/test_clients.py -m clients

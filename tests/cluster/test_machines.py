@@ -12,7 +12,10 @@ from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
 from tests.cluster.machines import EVERGREEN, PIPELINE, REPOSITORY, Machines, lacking, run_stage
 
-pytestmark = pytest.mark.skipif(bool(why := lacking()), reason=f"several machines on one: {why}")
+pytestmark = [
+    pytest.mark.machines,
+    pytest.mark.skipif(bool(why := lacking()), reason=f"several machines on one: {why}"),
+]
 
 
 def made(paths: Paths) -> tuple[dict, dict, bytes]:

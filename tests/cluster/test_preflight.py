@@ -7,7 +7,10 @@ import pytest
 
 from tests.cluster.machines import EVERGREEN, PIPELINE, Machines, lacking
 
-pytestmark = pytest.mark.skipif(bool(why := lacking()), reason=f"several machines on one: {why}")
+pytestmark = [
+    pytest.mark.machines,
+    pytest.mark.skipif(bool(why := lacking()), reason=f"several machines on one: {why}"),
+]
 
 
 @pytest.fixture
