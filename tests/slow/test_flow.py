@@ -1,13 +1,11 @@
-"""A whole `evergreen run` in a clone of its own, with every engine: what a newcomer sees, does next, and ends."""
+"""A whole `evergreen run` with every engine: what a newcomer sees, does next, and ends, and what a strike leaves."""
 
 import contextlib
 import json
 import os
 import pty
 import re
-import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,40 +16,30 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.chaos.cells import Cell, all_cells
+from benchmarks.chaos.project import ChaosProject
+from benchmarks.chaos.run_cell import list_orphans, run_cell
 from evergreen.stages.pipeline import STAGES
 from tests.slow.prefect_api import open_api
 
-ROOT = Path(__file__).parents[2]
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pycache__", ".*_cache", "tmp", "cache")
+CELLS = [
+    Cell("preprocess", "Prefect"),
+    Cell("collect", "SIGINT twice"),
+    Cell("train", "GCS"),
+    Cell("release", "driver"),
+]
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-YAML = """task: classification
-collect: {uri: "sklearn:breast_cancer"}
-preprocess: {target: diagnosis}
-select: {architectures: [linear, mlp], seeds: 1, folds: 0, rungs: [1]}
-tune: {trials: 1}
-train: {epochs: 5}
-validate: {}
-deploy: {engine: torch}
-"""
 
 
-class Clone:
-    """A copy of this repository, with git, in another folder."""
+class Home:
+    """A project in which nothing was done yet, and this code's Evergreen."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        shutil.copytree(ROOT, root, ignore=LEFT_OUT, symlinks=True)
-        (root / "pipelines" / "breast_cancer.yaml").write_text(YAML)
-        name = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-        for arguments in (["init", "-q"], ["add", "-A"], [*name, "commit", "-q", "-m", "start"]):
-            subprocess.run(["git", *arguments], cwd=root, check=True)
+    def __init__(self, folder: Path) -> None:
+        self.project = ChaosProject(folder)
+        self.root = self.project.root
 
     def evergreen(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_"))}
-        command = [sys.executable, "-m", "evergreen.cli.main", *arguments]
-        done = subprocess.run(
-            command, cwd=self.root, env=variables | {"PYTHONPATH": str(self.root)}, capture_output=True, text=True
-        )
+        done = self.project.evergreen(*arguments)
         if check:
             assert done.returncode == 0, done.stderr
         return done
@@ -59,8 +47,8 @@ class Clone:
     def in_terminal(self, *arguments: str) -> str:
         """All that a command writes to a terminal."""
         ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "evergreen.cli.main", *arguments]
-        variables = os.environ | {"PYTHONPATH": str(self.root), "TERM": "xterm", "COLUMNS": "120"}
+        command = self.project.command(*arguments)
+        variables = self.project.variables | {"TERM": "xterm", "COLUMNS": "120"}
         with subprocess.Popen(command, cwd=self.root, env=variables, stdin=theirs, stdout=theirs, stderr=theirs):
             os.close(theirs)
             chunks = []
@@ -71,16 +59,16 @@ class Clone:
         return b"".join(chunks).decode()
 
     def prefect(self, what: str, body: dict) -> list:
-        """What this clone's Prefect answers."""
+        """What this project's Prefect answers."""
         with open_api(self.root) as api:
             return api.post(f"/api/{what}/filter", json=body).raise_for_status().json()
 
     def processes(self) -> list[psutil.Process]:
-        """All that were started for this clone and live."""
+        """All that were started for this project and live."""
         found = []
         for process in psutil.process_iter():
             try:
-                place = f"{process.cmdline()} {process.cwd()} {process.environ().get('PYTHONPATH', '')}"
+                place = f"{process.cmdline()} {process.cwd()} {process.environ().get('RAY_AUTH_TOKEN_PATH', '')}"
                 if str(self.root) in place and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except psutil.Error:
@@ -90,15 +78,18 @@ class Clone:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    clone = Clone(tmp_path_factory.mktemp("flow") / "clone")
-    yield clone
-    clone.evergreen("stop", check=False)
+    home = Home(tmp_path_factory.mktemp("flow"))
+    yield home
+    home.evergreen("stop", check=False)
+    assert list_orphans(home.project) == []
 
 
 @pytest.fixture(scope="module")
 def first(home):
     """The lines that a newcomer's first run leaves on a terminal, and those that it wrote over."""
-    text = home.in_terminal("run", "breast_cancer")
+    shown = []
+    home.project.prepare(lambda *words: shown.append(home.in_terminal(*words)))
+    (text,) = shown
     lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).strip() for line in re.split(r"[\r\n]+", text)]
     live = [line for line in lines if line[:1] in SPINNER]
     return [line for line in lines if line and line not in live], live
@@ -106,7 +97,7 @@ def first(home):
 
 @pytest.fixture(scope="module")
 def table(home, first) -> pa.Table:
-    paths = sorted((home.root / "data" / "store" / "breast_cancer" / "raw").glob("*.parquet"))
+    paths = sorted((home.root / "data" / "store" / "tiny" / "raw").glob("*.parquet"))
     return pq.read_table(paths[0]).drop_columns(["_origin"])
 
 
@@ -115,12 +106,12 @@ def test_a_run_says_what_it_did_and_nothing_else(first):
     text = "\n".join(kept)
     done = [line.split()[1] for line in kept if line.startswith("✓")]
     assert done == [*STAGES, "release", "deploy"], text
-    assert "breast_cancer v1.0.0 is released" in text
+    assert "tiny v1.0.0 is released" in text
     assert "/report.html" in text
     assert {line.split()[1] for line in live if line} <= {*done, "start"}
     assert len(kept) <= 20, text
     facts = "answer|scores|report|data|runs|docs|ask it|stop"
-    own = re.compile(rf"✓|evergreen: released, but git lacks |breast_cancer v1.0.0 |({facts})  ")
+    own = re.compile(rf"✓|evergreen: released, but git lacks |tiny v1.0.0 |({facts})  ")
     assert [line for line in kept if not own.match(line)] == []
 
 
@@ -138,17 +129,15 @@ def test_its_curl_line_works(first):
 
 def test_prefect_has_the_record(home, first):
     runs = home.prefect("flow_runs", {})
-    assert [(run["name"], run["state_type"], run["tags"]) for run in runs] == [
-        ("breast_cancer: by hand", "COMPLETED", ["breast_cancer"])
-    ]
+    assert [(run["name"], run["state_type"], run["tags"]) for run in runs] == [("tiny: by hand", "COMPLETED", ["tiny"])]
     keys = {artifact["key"] for artifact in home.prefect("artifacts", {})}
-    assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics")} <= keys
+    assert {f"tiny-{part}" for part in ("leaderboard", "trials", "metrics")} <= keys
 
 
 def test_prefects_artifacts_link_to_the_reports(home, first):
     artifacts = {artifact["key"]: artifact["data"] for artifact in home.prefect("artifacts", {})}
     for part in ("preprocess", "report"):
-        link = re.search(r"\((http://127\.0\.0\.1:\d+/reports/[^)]+)\)", artifacts[f"breast-cancer-{part}"])[1]
+        link = re.search(r"\((http://127\.0\.0\.1:\d+/reports/[^)]+)\)", artifacts[f"tiny-{part}"])[1]
         assert httpx.get(link).status_code == 401
         with open_api(home.root) as api:
             page = api.get(link)
@@ -157,7 +146,7 @@ def test_prefects_artifacts_link_to_the_reports(home, first):
 
 
 def test_nothing_is_stale_the_second_time(home, first):
-    done = home.evergreen("run", "breast_cancer", "--json")
+    done = home.evergreen("run", "tiny", "--json")
     value = json.loads(done.stdout)
     assert (value["ran"], value["version"]) == (False, "v1.0.0")
     assert value["answer"]["predictions"]
@@ -165,9 +154,9 @@ def test_nothing_is_stale_the_second_time(home, first):
 
 
 def test_where_nothing_is_stale_no_engine_is_imported(home, first, monkeypatch):
-    home.evergreen("stage", "report", "breast_cancer")  # draws the same bytes again
+    home.evergreen("stage", "report", "tiny")  # draws the same bytes again
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    done = home.evergreen("run", "breast_cancer", "--json")
+    done = home.evergreen("run", "tiny", "--json")
     assert json.loads(done.stdout)["ran"] is False
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "evergreen.flows.update" in imported
@@ -175,11 +164,10 @@ def test_where_nothing_is_stale_no_engine_is_imported(home, first, monkeypatch):
 
 
 def test_watch_runs_what_is_due_with_the_key_of_the_server(home, first):
-    file = home.root / "pipelines" / "breast_cancer.yaml"
+    file = home.root / "pipelines" / "tiny.yaml"
     before = file.read_text()
     file.write_text(before + 'schedule: "0 0 1 1 *"\n')
-    variables = os.environ | {"PYTHONPATH": str(home.root)}
-    command = [sys.executable, "-m", "evergreen.cli.main", "watch"]
+    command, variables = home.project.command("watch"), home.project.variables
     with subprocess.Popen(command, cwd=home.root, env=variables, stdout=subprocess.PIPE, text=True) as watching:
         shown = [watching.stdout.readline() for _ in range(3)]
         key = (home.root / ".evergreen" / "prefect.key").read_text()
@@ -192,7 +180,7 @@ def test_watch_runs_what_is_due_with_the_key_of_the_server(home, first):
         limit = time.monotonic() + 300
         while not home.prefect("deployments", {}) and time.monotonic() < limit:
             time.sleep(0.5)
-        home.evergreen("prefect", "deployment", "run", "lifecycle/breast_cancer")
+        home.evergreen("prefect", "deployment", "run", "lifecycle/tiny")
         due = home.prefect("deployments", {})[0]["id"]
         while time.monotonic() < limit:
             runs = [run for run in home.prefect("flow_runs", {}) if run["deployment_id"] == due and run["start_time"]]
@@ -206,35 +194,35 @@ def test_watch_runs_what_is_due_with_the_key_of_the_server(home, first):
     file.write_text(before)
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
     assert not any(key in line for line in shown)
-    last = json.loads(home.evergreen("runs", "breast_cancer", "--json").stdout)["runs"][0]
+    last = json.loads(home.evergreen("runs", "tiny", "--json").stdout)["runs"][0]
     said = ("schedule", "ok", "there are no new rows, so nothing is trained")
     assert (last["trigger"], last["end"], last["why"]) == said
 
 
 def test_what_changed_runs_again_and_the_rest_is_skipped(home, first):
-    file = home.root / "pipelines" / "breast_cancer.yaml"
+    file = home.root / "pipelines" / "tiny.yaml"
     file.write_text(file.read_text().replace("validate: {}", "validate: {bootstrap_samples: 200}"))
-    done = home.evergreen("run", "breast_cancer")
+    done = home.evergreen("run", "tiny")
     lines = {line.split()[1]: line for line in done.stderr.splitlines() if line.startswith("✓")}
     fresh = [stage for stage, line in lines.items() if "up to date" in line]
     assert fresh == ["collect", "preprocess", "select", "tune", "train", "deploy"]
-    assert "breast_cancer v1.0.0" in done.stdout
+    assert "tiny v1.0.0" in done.stdout
 
 
 def test_runs_that_a_dead_process_left_are_crashed(home, first):
     flow = home.prefect("flows", {})[0]["id"]
-    body = {"flow_id": flow, "state": {"type": "RUNNING"}, "tags": ["breast_cancer"], "name": "left"}
+    body = {"flow_id": flow, "state": {"type": "RUNNING"}, "tags": ["tiny"], "name": "left"}
     with open_api(home.root) as api:
         api.post("/api/flow_runs/", json=body).raise_for_status()
-    home.evergreen("release", "breast_cancer")
+    home.evergreen("release", "tiny")
     assert {run["name"]: run["state_type"] for run in home.prefect("flow_runs", {})}["left"] == "CRASHED"
 
 
 def test_predict_answers_csv_and_parquet_alike(home, first, table, tmp_path):
     pq.write_table(table, tmp_path / "in.parquet")
     pa.csv.write_csv(table, tmp_path / "in.csv")
-    home.evergreen("predict", "breast_cancer", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out.parquet"))
-    home.evergreen("predict", "breast_cancer", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv"))
+    home.evergreen("predict", "tiny", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out.parquet"))
+    home.evergreen("predict", "tiny", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv"))
     answered = pq.read_table(tmp_path / "out.parquet")
     assert answered.column_names == [*table.column_names, "prediction", "p_benign", "p_malignant"]
     assert answered.select(table.column_names).equals(table)
@@ -249,44 +237,44 @@ def test_a_bad_file_is_one_line_and_leaves_what_was_there(home, first, table, tm
     pa.csv.write_csv(table.set_column(0, "mean_radius", pa.array(words)), tmp_path / "text.csv")
     output = tmp_path / "out.csv"
     output.write_text("before")
-    done = home.evergreen("predict", "breast_cancer", str(tmp_path / "text.csv"), "--output", str(output), check=False)
+    done = home.evergreen("predict", "tiny", str(tmp_path / "text.csv"), "--output", str(output), check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "text.csv#4: mean_radius: not a number" in done.stderr
     assert output.read_text() == "before"
 
 
 def test_a_candidate_that_asks_waits_for_a_persons_word(home, first):
-    file = home.root / "pipelines" / "breast_cancer.yaml"
+    file = home.root / "pipelines" / "tiny.yaml"
     lenient = "validate: {release_when: not worse, equivalence_margin: 0.9}"
-    text = re.sub(r"validate:.*", lenient, file.read_text().replace("epochs: 5}", "epochs: 3, seed: 1}"))
+    text = re.sub(r"validate:.*", lenient, file.read_text().replace("epochs: 60}", "epochs: 3, seed: 1}"))
     file.write_text(f"{text}release: ask\n")
 
     def ask(*arguments):
         return json.loads(home.evergreen(*arguments, "--json").stdout)
 
-    value = ask("run", "breast_cancer")
+    value = ask("run", "tiny")
     assert (value["version"], value["verdict"], value["waits"]) == ("v1.0.0", "release", True)
-    value = ask("run", "breast_cancer")
+    value = ask("run", "tiny")
     assert (value["version"], value["ran"], value["waits"]) == ("v1.0.0", False, True)
-    told = home.evergreen("status", "breast_cancer").stdout
-    assert "evergreen approve breast_cancer, or evergreen reject breast_cancer" in told
-    told = home.evergreen("reject", "breast_cancer", "--reason", "too early").stdout
-    assert told.startswith("breast_cancer v1.1.0 is rejected; v1.0.0")
-    value = ask("run", "breast_cancer")
+    told = home.evergreen("status", "tiny").stdout
+    assert "evergreen approve tiny, or evergreen reject tiny" in told
+    told = home.evergreen("reject", "tiny", "--reason", "too early").stdout
+    assert told.startswith("tiny v1.1.0 is rejected; v1.0.0")
+    value = ask("run", "tiny")
     assert (value["version"], value["ran"], value["waits"]) == ("v1.0.0", False, False)
     assert value["rejected"]["why"] == "too early"
-    assert ask("approve", "breast_cancer", "--reason", "now")["version"] == "v1.1.0"
-    (described,) = ask("status", "breast_cancer")["pipelines"]
+    assert ask("approve", "tiny", "--reason", "now")["version"] == "v1.1.0"
+    (described,) = ask("status", "tiny")["pipelines"]
     assert (described["released"], described["served"], described["waits"]) == ("v1.1.0", "v1.1.0", False)
     assert (described["decision"]["what"], described["decision"]["why"]) == ("Approved", "now")
 
 
 def test_a_retired_pipeline_is_not_served_until_it_is_brought_back(home, first):
-    assert json.loads(home.evergreen("serve", "--json").stdout)["pipelines"] == {"breast_cancer": "v1.1.0"}
-    assert json.loads(home.evergreen("retire", "breast_cancer", "--yes", "--json").stdout)["served"] == {}
+    assert json.loads(home.evergreen("serve", "--json").stdout)["pipelines"] == {"tiny": "v1.1.0"}
+    assert json.loads(home.evergreen("retire", "tiny", "--yes", "--json").stdout)["served"] == {}
     assert json.loads(home.evergreen("status", "--json").stdout)["endpoint"] is None
-    value = json.loads(home.evergreen("rollback", "breast_cancer", "v1.0.0", "--json").stdout)
-    assert (value["version"], value["pipelines"]) == ("v1.0.0", {"breast_cancer": "v1.0.0"})
+    value = json.loads(home.evergreen("rollback", "tiny", "v1.0.0", "--json").stdout)
+    assert (value["version"], value["pipelines"]) == ("v1.0.0", {"tiny": "v1.0.0"})
 
 
 def test_stop_leaves_no_process(home, first):
@@ -298,3 +286,10 @@ def test_stop_leaves_no_process(home, first):
         time.sleep(0.1)
     assert home.processes() == []
     assert json.loads(home.evergreen("stop", "--json").stdout)["ended"] == []
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_after_a_strike_the_next_run_ends_with_the_same_weights(home, first, cell):
+    """Four cells of `make chaos`: a run is struck in one stage."""
+    assert cell in all_cells()
+    assert run_cell(home.project, cell, seed=0) == []
