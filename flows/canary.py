@@ -88,16 +88,15 @@ def judge(decision: Decision, rollout: Rollout, config: CanaryConfig) -> Decisio
 
     A shadow is not promoted: nobody knows how fast it would answer.
     """
-    if decision.verdict == "abort" or (decision.verdict == "promote" and rollout.role == "canary"):
+    is_canary, is_open = rollout.role == "canary", decision.verdict == ""
+    if decision.verdict == "abort" or (decision.verdict == "promote" and is_canary):
         return decision
-    if decision.verdict == "" and datetime.now(UTC) < datetime.fromisoformat(rollout.since) + timedelta(
-        hours=config.hours
-    ):
+    if not is_open:
+        return Decision("ask", decision.why, decision.streams)
+    if datetime.now(UTC) < datetime.fromisoformat(rollout.since) + timedelta(hours=config.hours):
         return decision
-    is_over = decision.verdict == ""
-    why = f"{config.hours:g} hours are over; {decision.why}" if is_over else decision.why
-    verdict = config.on_timeout if rollout.role == "canary" and is_over else "ask"
-    return Decision(verdict, why, decision.streams)
+    why = f"{config.hours:g} hours are over; {decision.why}"
+    return Decision(config.on_timeout if is_canary else "ask", why, decision.streams)
 
 
 def begin_runs(root: Path, names: Sequence[str], over: threading.Event) -> None:

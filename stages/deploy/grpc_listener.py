@@ -56,17 +56,16 @@ class Listener:
         if before:
             await before.stop(STOP_SECONDS)
         try:
-            self._server = await listen(endpoint, way[0]) if way[0] else None
+            self._server = await listen(endpoint, *way) if way[0] else None
         except RuntimeError as error:  # raised, it would fail a request over HTTP
             logging.getLogger("ray.serve").error("nothing listens for gRPC at %s: %s", way[0], error)
 
 
-async def listen(endpoint: Endpoint, address: str) -> Server:
+async def listen(endpoint: Endpoint, address: str, max_body_bytes: int) -> Server:
     """Listen at an address, "host:port". Raises RuntimeError where that cannot be."""
     import grpc.aio
 
-    most = max((int(one.limits["max_body_bytes"]) for one in endpoint.served.values()), default=0) + OVERHEAD_BYTES
-    options = [("grpc.so_reuseport", 1), ("grpc.max_receive_message_length", most)]
+    options = [("grpc.so_reuseport", 1), ("grpc.max_receive_message_length", max_body_bytes + OVERHEAD_BYTES)]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CALLS)
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(

@@ -15,7 +15,7 @@ from evergreen.core.paths import Paths
 from evergreen.stages.engines.candidates import read_own_tags
 from evergreen.stages.engines.decisions import sign
 from evergreen.stages.engines.git_tags import Event, Tags, Version
-from evergreen.stages.engines.registration import put_event, read_tags, registered, release_lock
+from evergreen.stages.engines.registration import named_version, put_event, read_tags, registered, release_lock
 
 SHARE = re.compile(r"0(\.\d+)?|1", re.ASCII)
 
@@ -70,7 +70,7 @@ def pin(paths: Paths, key: str, version: str, reason: str = "") -> None:
         if not name:
             raise VersionError(f"{key!r} is not pinned", fix=f"pinned: {', '.join(tags.pins) or 'nobody'}")
         message = sign(paths.root, "Pinned" if version else "Unpinned", reason, {"Key": key})
-        put_event(paths, "pin" if version else "pin!", _find(paths, tags, name), message)
+        put_event(paths, "pin" if version else "pin!", named_version(paths, tags, name), message)
 
 
 def promote(paths: Paths, reason: str = "", who: str = "", since: str = "") -> str:
@@ -79,7 +79,8 @@ def promote(paths: Paths, reason: str = "", who: str = "", since: str = "") -> s
     Raises VersionError where there is none.
     """
     with _challenger(paths, since) as (tags, event):
-        put_event(paths, "production", _find(paths, tags, event.version), sign(paths.root, "Promoted", reason, who=who))
+        found = named_version(paths, tags, event.version)
+        put_event(paths, "production", found, sign(paths.root, "Promoted", reason, who=who))
     return event.version
 
 
@@ -87,7 +88,7 @@ def abort(paths: Paths, reason: str = "", who: str = "", since: str = "") -> str
     """End the challenger, which no verdict releases any more; return its version. Raises as `promote`."""
     with _challenger(paths, since) as (tags, event):
         message = sign(paths.root, "Aborted", reason, who=who)
-        put_event(paths, f"{event.stage}!", _find(paths, tags, event.version), message)
+        put_event(paths, f"{event.stage}!", named_version(paths, tags, event.version), message)
     return event.version
 
 
@@ -103,7 +104,7 @@ def _found(paths: Paths, version: str | None, message: str) -> Iterator[tuple[Ta
     else:
         with release_lock(paths):
             tags = read_tags(paths)
-            yield tags, _find(paths, tags, version)
+            yield tags, named_version(paths, tags, version)
 
 
 @contextmanager
@@ -114,10 +115,3 @@ def _challenger(paths: Paths, since: str) -> Iterator[tuple[Tags, Event]]:
             fix = f"make one with: evergreen deploy {paths.name} VERSION --canary 10%"
             raise VersionError(f"{paths.name} has no challenger", fix=fix)
         yield tags, tags.challenger
-
-
-def _find(paths: Paths, tags: Tags, version: str) -> Version:
-    if found := tags.find(version):
-        return found
-    known = ", ".join(one.version for one in tags.versions) or "none"
-    raise VersionError(f"{paths.name} has no version {version}", fix=f"its versions: {known}")

@@ -80,9 +80,8 @@ def environment(root: Path) -> dict[str, str]:
         f"{prefix}TIMEOUT_CLIENT_S": "60",  # between two parts of a request
         f"{prefix}TIMEOUT_SERVER_S": "600",  # for an answer
         f"{prefix}NBTHREAD": "1",  # one thread forwards far more than the replicas of one machine answer
-        # Predicting twice does no harm: what a replica that died had taken, up to the buffer's length, is asked again,
+        # Predicting twice does no harm: what a replica that died had taken, up to the buffer's length, another gets.
         f"{prefix}RETRY_ON": "conn-failure empty-response",
-        f"{prefix}RETRIES": "30",  # each second once, until another replica is there
         f"{prefix}TUNE_BUFSIZE": str(BUFFER_BYTES),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback_http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback_grpc"]),

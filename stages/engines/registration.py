@@ -39,6 +39,14 @@ def find_version(paths: Paths, tags: git_tags.Tags, candidate: str) -> Version |
     return next((one for one in reversed(tags.versions) if recorded[paths.name, one.commit] == candidate), None)
 
 
+def named_version(paths: Paths, tags: git_tags.Tags, version: str) -> Version:
+    """Return the version of this name. Raises VersionError with those there are, where there is none."""
+    if found := tags.find(version):
+        return found
+    known = ", ".join(one.version for one in tags.versions) or "none"
+    raise VersionError(f"{paths.name} has no version {version}", fix=f"its versions: {known}")
+
+
 def scores(version: Version) -> dict[str, float]:
     """Return the test scores when it was released, from the tag's last line; {} for a tag made by other hands."""
     last = version.message.rpartition("\n")[2]

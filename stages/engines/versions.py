@@ -30,6 +30,7 @@ from evergreen.stages.engines.dvc_state import prepare as prepare
 from evergreen.stages.engines.git_tags import Event, Version
 from evergreen.stages.engines.registration import (
     ENGINE,
+    named_version,
     put_event,
     read_tags,
     recorded_candidate,
@@ -178,12 +179,7 @@ def _earlier(tags: git_tags.Tags) -> Version | None:
 
 def find_version(paths: Paths, version: str) -> Version:
     """Return the version of this name. Raises VersionError with those there are, where there is none."""
-    tags = git_tags.read_tags(paths.root, paths.name).get(paths.name)
-    tagged = tags.find(version) if tags else None
-    if tagged is None:
-        known = ", ".join(one.version for one in versions(paths)) or "none"
-        raise VersionError(f"{paths.name} has no version {version}", fix=f"its versions: {known}")
-    return tagged
+    return named_version(paths, read_tags(paths), version)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def call(endpoint, method, metadata=(), **fields):
     """The response to one call over a real connection, or its error."""
 
     async def send():
-        server = await listen(endpoint, "127.0.0.1:18911")
+        server = await listen(endpoint, "127.0.0.1:18911", 2**20)
         try:
             async with grpc.aio.insecure_channel("127.0.0.1:18911") as channel:
                 ask = channel.unary_unary(

@@ -163,8 +163,10 @@ def check_data(given: Given) -> Iterator[Finding]:
     """Read the prepared rows and compare them with the driver's."""
     if not given.ready or not _is_shared(given):
         return
+    from evergreen.stages.engines.shared_storage import fetch_folder
+
     try:
-        found = fingerprint(_fetch(given.ready))
+        found = fingerprint(fetch_folder(given.ready))
     except UserError as error:
         yield Finding("data", "fail", f"{given.node}: the prepared rows cannot be fetched: {error.problem}", error.fix)
         return
@@ -206,14 +208,6 @@ def fingerprint(folder: Path) -> str:
             file.seek(max(0, size - MIB))
             total.update(file.read(MIB))
     return total.hexdigest()
-
-
-def _fetch(ready: str) -> Path:
-    if not is_address(ready):
-        return Path(ready)
-    from evergreen.stages.engines.shared_storage import fetch_folder
-
-    return fetch_folder(ready)
 
 
 def _is_shared(given: Given) -> bool:
