@@ -17,6 +17,7 @@ from evergreen.stages.engines.git_tags import Version
 
 SCORES, ENGINE = "Scores: ", "Engine: "
 LOCK_SECONDS = 60.0  # a release takes one
+NO_TAGS = git_tags.Tags((), (), 0, git_tags.next_version(""))
 
 
 def recorded_candidate(paths: Paths) -> str | None:
@@ -55,7 +56,7 @@ def scores(version: Version) -> dict[str, float]:
 
 def read_tags(paths: Paths) -> git_tags.Tags:
     """Read the pipeline's versions and events."""
-    return read_own_tags(paths.root, paths.name).get(paths.name) or git_tags.Tags((), (), 0, git_tags.next_version(""))
+    return read_own_tags(paths.root, paths.name).get(paths.name, NO_TAGS)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from evergreen.stages.engines.dvc_state import prepare as prepare
 from evergreen.stages.engines.git_tags import Event, Version
 from evergreen.stages.engines.registration import (
     ENGINE,
+    NO_TAGS,
     named_version,
     put_event,
     read_tags,
@@ -178,8 +179,9 @@ def _earlier(tags: git_tags.Tags) -> Version | None:
 
 
 def find_version(paths: Paths, version: str) -> Version:
-    """Return the version of this name. Raises VersionError with those there are, where there is none."""
-    return named_version(paths, read_tags(paths), version)
+    """Return the version of this name, one tagged by hand too. Raises VersionError with those there are, if none is."""
+    tags = git_tags.read_tags(paths.root, paths.name).get(paths.name, NO_TAGS)
+    return named_version(paths, tags, version)
 
 
 @contextmanager
