@@ -29,7 +29,7 @@ ALIASES = {"release": "approve"}  # other names of commands
 COMMANDS = (
     *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "report", "monitor", "predict", "features"),
     *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "deploy", "promote", "abort"),
-    *("watch", "notify", "du", "stop"),
+    *("watch", "notify", "install", "backup", "restore", "du", "stop"),
     *("trials", "rerun", "preflight"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )

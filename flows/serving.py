@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EXAMPLES = 16  # test rows of which the first valid one is sent
 MAX_INLINE_CHARACTERS = 400  # characters of a request that still looks well on a command line
 TIMEOUT_S = 30.0
+LOOK_SECONDS, MAX_MISSED = 5.0, 3  # between two looks whether the endpoint is up, and how many may find nothing
 
 
 def served_versions(root: Path) -> dict[str, str]:
@@ -115,6 +116,19 @@ def refresh_endpoint(root: Path, progress: Progress = no_progress) -> dict[str, 
     elif served_versions(root) not in ({}, versions.released(root)):
         deploy_released(root, progress)
     return served_versions(root)
+
+
+def wait_for_end(root: Path) -> None:
+    """Return once the endpoint is down, which Serve did not start again."""
+    from evergreen.stages.deploy import stage as deploy
+
+    n_missed = 0
+    while n_missed < MAX_MISSED:
+        time.sleep(LOOK_SECONDS)
+        try:
+            n_missed = 0 if deploy.status(root) else n_missed + 1
+        except (UserError, OSError):
+            n_missed += 1
 
 
 def example_request(paths: Paths) -> dict[str, Any]:

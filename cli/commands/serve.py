@@ -11,6 +11,9 @@ def serve(
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Listen here from now on, 0.0.0.0 is everywhere.")
     ] = "",
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay until the endpoint ends, as systemd and containers want it.")
+    ] = False,
 ) -> CommandResult:
     """Serve every released pipeline at one address.
 
@@ -18,7 +21,7 @@ def serve(
     """
     from evergreen.core.paths import find_root
     from evergreen.core.progress import console_progress
-    from evergreen.flows.serving import deploy_released
+    from evergreen.flows.serving import deploy_released, wait_for_end
     from evergreen.stages.engines import versions
     from evergreen.stages.engines.haproxy import HOST, choose_host
 
@@ -39,4 +42,9 @@ def serve(
         *([f"  gRPC: {value['grpc']}"] if value.get("grpc") else []),
         "  stop: evergreen stop",
     ]
-    return CommandResult(value, "\n".join(lines), int(bool(value["failures"])))
+    text, status = "\n".join(lines), int(bool(value["failures"]))
+    if foreground:
+        print(text, flush=True)
+        wait_for_end(root)
+        text, status = "the endpoint has ended", 1
+    return CommandResult(value, text, status)

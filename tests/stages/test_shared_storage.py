@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evergreen.cli.commands.du import du
+from evergreen.cli.commands.upkeep.du import du
 from evergreen.core.errors import DataError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths

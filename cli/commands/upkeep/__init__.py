@@ -1,0 +1,1 @@
+"""Hold the commands that keep a project running for years."""
