@@ -32,8 +32,8 @@ test: $(READY)         ## FAST=1 leaves out what starts an engine, and what take
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/slow --ignore=tests/cluster $(ON_ALL_CORES) $(if $(FAST),-m "not slow")
 	@$(if $(FAST),,OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow tests/cluster -m "$(NEEDED)" -rs $(TWO_AT_ONCE))
 
-clients: $(READY)      ## the endpoint asked by clients of other projects whose packages take long to install: kserve
-	@$(BIN)/python -m pytest tests/slow/test_clients.py -m clients
+clients: $(READY)      ## what installs other projects for a minute: kserve's client, and the benchmark beside other servers
+	@$(BIN)/python -m pytest tests/slow -m clients
 
 cluster-test: $(READY) ## as root: several machines on this one, by network namespaces; skipped with the reason elsewhere
 	@$(BIN)/python -m pytest tests/cluster -rs

@@ -1,17 +1,15 @@
 """Requests per second of one network by torch and by ONNX Runtime, side by side in one endpoint under uvicorn."""
 
 import asyncio
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 
 from benchmarks import sized
 from benchmarks.bulk import wait_for
-from benchmarks.serve import ROOT, free_port, load, released_model
+from benchmarks.serve import ROOT, Server, find_example, free_port, load, released_model
 from evergreen.core.files import read_json, write_json
 from evergreen.stages.artifacts import CARD, load_model
 from evergreen.stages.deploy.engines import onnx
@@ -38,11 +36,12 @@ def main() -> None:
         server = subprocess.Popen(command, cwd=ROOT)
         try:
             wait_for(port)
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/torch") as answer:
-                body = json.dumps({"rows": [json.load(answer)["row"]["example"]]}).encode()
+            url = f"http://127.0.0.1:{port}"
+            rows = {"rows": [find_example(url, "torch")]}
+            servers = [Server.of_url(url, f"/{engine}/predict", rows) for engine in folders]
             print("| connections | torch, requests/s | onnx, requests/s | ratio |\n|---:|---:|---:|---:|")
             for connections in CONNECTIONS:
-                pairs = [[_measure(port, engine, body, connections) for engine in folders] for _ in range(ROUNDS)]
+                pairs = [[_measure(server, connections) for server in servers] for _ in range(ROUNDS)]
                 torch_rate, onnx_rate = map(statistics.median, zip(*pairs, strict=True))
                 ratio = onnx_rate / torch_rate
                 print(f"| {connections} | {torch_rate:,.0f} | {onnx_rate:,.0f} | **{ratio:.2f}** |", flush=True)
@@ -51,10 +50,8 @@ def main() -> None:
             server.wait()
 
 
-def _measure(port: int, engine: str, body: bytes, connections: int) -> float:
-    head = f"POST /{engine}/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-    return asyncio.run(load(port, request, connections))[0]
+def _measure(server: Server, connections: int) -> float:
+    return asyncio.run(load(server.port, server.request, connections))[0]
 
 
 if __name__ == "__main__":

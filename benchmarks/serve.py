@@ -1,19 +1,24 @@
 """Requests per second of the endpoint, Serve and all, against the same model behind plain FastAPI on uvicorn."""
 
 import asyncio
+import contextlib
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks import ray_project, sized
 from evergreen.stages.deploy.config import DeployConfig
 
 ROOT = Path(__file__).parents[1]
-CONNECTIONS = (16, 64)
+CONNECTIONS = (1, 16, 64)
 ROUNDS, SECONDS = sized((5, 2.0), (1, 0.5))  # each pair of measurements is taken this often, each this long
 
 
@@ -68,10 +73,10 @@ def free_port() -> int:
 
 
 def released_model(folder: Path) -> Path:
-    """The digits model of this clone where there is one, otherwise an untrained network on the same pictures."""
+    """Write the digits model of this clone where there is one, otherwise an untrained network on the same pictures."""
     candidate = ROOT / "models" / "store" / "digits" / "candidate"
     if (candidate / "model.json").exists():
-        return candidate
+        return Path(shutil.copytree(candidate, folder))
     import pyarrow as pa
     from sklearn.datasets import load_digits
 
@@ -91,35 +96,77 @@ def released_model(folder: Path) -> Path:
     return folder
 
 
-def measure(ports: dict[str, int], request: bytes) -> dict[tuple[str, int], tuple[float, list[float]]]:
-    """Per opponent and connections: the median rate of the rounds, and all times. The opponents take turns."""
+@dataclass(frozen=True)
+class Server:
+    """One that is measured: where it listens, and the whole request that it is sent."""
+
+    port: int
+    request: bytes
+
+    @classmethod
+    def of_url(cls, url: str, path: str, value: Any) -> "Server":
+        host, _, port = url.rpartition("/")[2].partition(":")
+        body = json.dumps(value).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        return cls(int(port), f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured: requests per second, and milliseconds."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+
+
+def measure(servers: dict[str, Server], rounds: int = ROUNDS) -> dict[tuple[str, int], Figures]:
+    """Per server and connections: the median rate of the rounds, of all times the quantiles. The servers take turns."""
     found: dict[tuple[str, int], list[tuple[float, list[float]]]] = {}
-    for port in ports.values():
-        asyncio.run(load(port, request, 16))  # warm
-    for _ in range(ROUNDS):
+    for server in servers.values():
+        asyncio.run(load(server.port, server.request, 16))  # warm
+    for _ in range(rounds):
         for connections in CONNECTIONS:
-            for name, port in ports.items():
-                found.setdefault((name, connections), []).append(asyncio.run(load(port, request, connections)))
-    return {
-        key: (statistics.median(rate for rate, _ in rounds), sorted(one for _, times in rounds for one in times))
-        for key, rounds in found.items()
-    }
+            for name, server in servers.items():
+                taken = asyncio.run(load(server.port, server.request, connections))
+                found.setdefault((name, connections), []).append(taken)
+    figures = {}
+    for key, taken_in_turn in found.items():
+        times = sorted(seconds for _, some in taken_in_turn for seconds in some)
+        p50, p99 = (times[int(len(times) * share)] * 1000 for share in (0.5, 0.99))
+        figures[key] = Figures(statistics.median(rate for rate, _ in taken_in_turn), p50, p99)
+    return figures
 
 
-def report(found: dict[tuple[str, int], tuple[float, list[float]]], names: list[str]) -> str:
-    """A row per opponent and connections; ratios are ours divided by the opponent's."""
-    ours, other = names
+def report(found: dict[tuple[str, int], Figures], names: list[str]) -> str:
+    """A row per server and connections; ratios are the first one's divided by the last one's."""
     lines = ["| connections | server | requests/s | p50 ms | p99 ms |", "|---:|---|---:|---:|---:|"]
     for connections in CONNECTIONS:
-        figures = {}
-        for name in names:
-            rate, times = found[name, connections]
-            p50, p99 = (times[int(len(times) * share)] * 1000 for share in (0.5, 0.99))
-            figures[name] = (rate, p50, p99)
-            lines.append(f"| {connections} | {name} | {rate:,.0f} | {p50:.1f} | {p99:.1f} |")
-        ratios = [a / b for a, b in zip(figures[ours], figures[other], strict=True)]
+        figures = [found[name, connections] for name in names]
+        for name, one in zip(names, figures, strict=True):
+            lines.append(f"| {connections} | {name} | {one.rate:,.0f} | {one.p50_ms:.1f} | {one.p99_ms:.1f} |")
+        ours, other = figures[0], figures[-1]
+        ratios = (ours.rate / other.rate, ours.p50_ms / other.p50_ms, ours.p99_ms / other.p99_ms)
         lines.append(f"| {connections} | **ratio** | " + " | ".join(f"**{ratio:.2f}**" for ratio in ratios) + " |")
     return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def plain_server(folder: Path) -> Iterator[int]:
+    """The port of the opponent while it runs."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.serve", "plain", str(folder), str(port)], cwd=ROOT)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def find_example(url: str, name: str) -> Any:
+    """The row that the endpoint shows."""
+    with urllib.request.urlopen(f"{url}/{name}") as answer:
+        return json.load(answer)["row"]["example"]
 
 
 def main() -> None:
@@ -127,22 +174,12 @@ def main() -> None:
 
     with ray_project() as root:
         folder = released_model(root / "model")
-        port = free_port()
-        opponent = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.serve", "plain", str(folder), str(port)], cwd=ROOT
-        )
-        try:
+        with plain_server(folder) as port:
             served = deploy.deploy(root, {"digits": {"version": "v1.0.0", "path": str(folder)}}, DeployConfig())
-            with urllib.request.urlopen(f"{served['url']}/digits") as answer:
-                body = json.dumps({"rows": [json.load(answer)["row"]["example"]]}).encode()
-            head = "POST /digits/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+            rows = {"rows": [find_example(served["url"], "digits")]}
             names = [f"evergreen (Ray Serve, {served['proxy']})", "FastAPI on uvicorn"]
-            ports = dict(zip(names, [int(served["url"].rpartition(":")[2]), port], strict=True))
-            found = measure(ports, request)
-        finally:
-            opponent.kill()
-            opponent.wait()
+            urls = (served["url"], f"http://127.0.0.1:{port}")
+            found = measure({n: Server.of_url(u, "/digits/predict", rows) for n, u in zip(names, urls, strict=True)})
     print(report(found, names))
 
 

@@ -1,6 +1,8 @@
 """Every benchmark that starts an engine runs to its end at its small size, and leaves nothing behind."""
 
-from tests.small_benchmark import WITH_ENGINES, run_small
+import pytest
+
+from tests.small_benchmark import WITH_ENGINES, WITH_PACKAGES, run_small
 
 
 def test_the_benchmark_of_commands_runs_to_its_end_and_leaves_nothing() -> None:
@@ -9,3 +11,9 @@ def test_the_benchmark_of_commands_runs_to_its_end_and_leaves_nothing() -> None:
 
 def test_the_benchmarks_of_one_engine_run_to_their_end_and_leave_nothing() -> None:
     run_small(*(name for name in WITH_ENGINES if name != "idle"))
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize("name", WITH_PACKAGES)
+def test_a_benchmark_that_installs_others_runs_to_its_end_and_leaves_nothing(name: str) -> None:
+    run_small(name)
