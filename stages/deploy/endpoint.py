@@ -66,9 +66,7 @@ class Endpoint:
         self.bodies, self.spools = BodyReader(), BodyReader("max_stream_bytes", "max_stream_bytes")
         self.log: RequestLog | None = None
         self.home: Path | None = None  # the folder of the project in which files of requests may lie
-        # One thread each: what decoding and predicting need at once is the need of one request and of one batch.
-        self.parsing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
-        self.predicting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self.parsing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")  # one: decoding takes memory
         self.bulk = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bulk")
         self.writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
         self.n_streams = 0  # texts that are being written
@@ -90,7 +88,7 @@ class Endpoint:
         loop, wanted = asyncio.get_running_loop(), config["pipelines"]
         kept = {name: one for name, one in self.served.items() if name in wanted}
         new = {name: entry for name, entry in wanted.items() if name not in kept or kept[name].entry != entry}
-        loads = [loop.run_in_executor(self.loading, LoadedVersion, entry, self.predicting) for entry in new.values()]
+        loads = [loop.run_in_executor(self.loading, LoadedVersion, entry) for entry in new.values()]
         loaded = dict(zip(new, await asyncio.gather(*loads, return_exceptions=True), strict=True))
         self.served = kept | {name: one for name, one in loaded.items() if isinstance(one, LoadedVersion)}
         self.documents = Documents(self.served)

@@ -52,7 +52,7 @@ Parse = Callable[[bytearray], Parsed]
 class LoadedVersion:
     """Hold one released version, loaded and warmed up."""
 
-    def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
+    def __init__(self, entry: Mapping[str, Any]) -> None:
         from evergreen.data.kinds import kind_of
         from evergreen.data.unusual_values import UnusualValues
         from evergreen.models.text_stream import WritesText
@@ -88,7 +88,7 @@ class LoadedVersion:
             max_rows=self.limits["max_batch_rows"],
             max_waiting=self.limits["max_queue_rows"],
             wait_seconds=self.limits["batch_wait_ms"] / 1000,
-            executor=executor,
+            executor=ThreadPoolExecutor(1, thread_name_prefix="predict"),  # its own: it holds up no other pipeline
             is_quick=self.is_quick_batch,
         )
 

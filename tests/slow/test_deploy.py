@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -273,6 +274,34 @@ def test_a_canary_that_breaks_is_answered_for_and_takes_nothing_with_it(clone, e
     assert {name: one.verdict for name, one in decisions.items()} == dict.fromkeys(FAULTS, "abort")
     deploy.deploy(clone, released, DeployConfig())
     assert {answer[2].json()["version"] for answer in asyncio.run(load())} == {"v1.0.0"}
+
+
+def test_a_shadow_changes_no_byte_of_an_answer(clone, endpoint, faulty):
+    released, beside = faulty
+    shadows = {name: {**beside[name], "role": "shadow", "share": 0.0} for name in ("raising", "slow")}
+    url, row = endpoint["url"], example(endpoint["url"], "slow")
+
+    def ask(name, number):
+        headers = {"x-request-id": f"{name}-{number}"}
+        answer = httpx.post(f"{url}/{name}/predict", json={"rows": [row] * (1 + number % 3)}, headers=headers)
+        return answer.status_code, answer.content, {k: v for k, v in answer.headers.items() if k != "date"}
+
+    deploy.deploy(clone, released, DeployConfig())
+    asked = [(name, number) for name in shadows for number in range(20)]
+    alone = [ask(*one) for one in asked]
+    assert {status for status, *_ in alone} == {200}
+    deploy.deploy(clone, released, DeployConfig(), beside=shadows)
+    assert [ask(*one) for one in asked] == alone
+    limit, seen = time.monotonic() + 20, set()
+    wanted = {("raising", "failed"), ("slow", "answered")}
+    while not wanted <= seen and time.monotonic() < limit:  # it answers when nobody waits any more
+        figures = re.findall(r'rollout_requests_total\{pipeline="(\w+)".*outcome="(\w+)"', metrics(url))
+        seen = {(name, outcome) for name, outcome in figures if name in shadows}
+    assert wanted <= seen
+
+
+def metrics(url):
+    return httpx.get(f"{url}/metrics").text
 
 
 def find_replicas(clone):
