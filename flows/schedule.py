@@ -17,6 +17,7 @@ from evergreen.core.paths import Paths, find_root
 from evergreen.flows.notifications import Event
 from evergreen.flows.run_events import tell, tell_overdue
 from evergreen.flows.run_log import read_runs
+from evergreen.stages.housekeeping_config import read_housekeeping
 from evergreen.stages.operation import Operation
 from evergreen.stages.pipeline import names, read
 
@@ -94,6 +95,7 @@ def _serve(root: Path, operations: Mapping[str, Operation], show: Show) -> None:
         end_leftovers(Paths(root, name))
         if n_due := catch_up(Paths(root, name), operation, runs, seen):
             show(f"{name}: {n_due} made up for, which was due while nothing watched")
+    deployments += make_housekeeping_deployments(root, show)
     watched = [name for name, operation in operations.items() if operation.canary]
     with in_background(lambda over: _tick(root, over)), in_background(partial(begin_runs, root, watched)):
         serve(*deployments, print_starting_message=False)
@@ -137,6 +139,20 @@ def make_canary_deployments(name: str, operation: Operation) -> list[Any]:
     from evergreen.flows.canary import canary, tag
 
     return [canary.to_deployment(name=name, parameters={"name": name}, tags=[tag(name)])] if operation.canary else []
+
+
+def make_housekeeping_deployments(root: Path, show: Show) -> list[Any]:
+    """Schedule what removes old things of the project; a mistake in its settings is told, and nothing is removed."""
+    from prefect.schedules import Cron
+
+    from evergreen.flows.scheduled_housekeeping import housekeeping
+
+    try:
+        schedule = read_housekeeping(root).schedule
+    except UserError as error:
+        show(f"nothing is cleaned: {error}")
+        return []
+    return [housekeeping.to_deployment(name="project", schedule=Cron(schedule, timezone="UTC"))] if schedule else []
 
 
 def monitor_tag(name: str) -> str:

@@ -19,9 +19,11 @@ from typing import Any
 
 from evergreen.core import processes
 from evergreen.core.background import in_background
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import make_private, read_json, read_secret
 from evergreen.core.paths import IMPORT_ROOT
+from evergreen.core.retention import DAY
+from evergreen.stages.housekeeping_config import HousekeepingConfig, read_housekeeping
 
 FIRST_PORT = 4200  # Prefect's own; a taken one moves on to the next
 PORTS = 100
@@ -162,11 +164,15 @@ class Server:
         return processes.terminate_tree(self.file)
 
     def _settings(self) -> dict[str, str]:
+        kept_days = HousekeepingConfig().prefect_days
+        with suppress(UserError):  # `evergreen watch` and `evergreen du --clean` tell of a mistake there
+            kept_days = read_housekeeping(self.root).prefect_days
         return {
             "PREFECT_HOME": str(self.home),
             "PREFECT_PROFILES_PATH": str(self.home / "profiles.toml"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "true",  # runs older than 90 days go, with what they logged
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "true",  # old runs go, with what they logged
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"{kept_days * DAY:.0f}",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "DO_NOT_TRACK": "1",
             # Prefect's lines go to its UI; the screen belongs to the progress line

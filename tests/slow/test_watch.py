@@ -61,12 +61,13 @@ def find_drift(paths: Paths) -> None:
         file.write('retrain: {drift: true}\nmonitor: {schedule: "0 0 1 1 *"}\n')
 
 
-def look_at_requests(root: Path, name: str) -> None:
-    """Have the look run now that the schedule plans for the next January."""
+def begin_now(root: Path, *deployments: str) -> None:
+    """Have those runs now that the schedule plans for the next January, or night."""
     with open_api(root) as api:
-        looks = api.get(f"/api/deployments/name/monitor/{name}").raise_for_status().json()["id"]
-        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
-        api.post(f"/api/deployments/{looks}/create_flow_run", json={"state": state}).raise_for_status()
+        for name in deployments:
+            identity = api.get(f"/api/deployments/name/{name}").raise_for_status().json()["id"]
+            state = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
+            api.post(f"/api/deployments/{identity}/create_flow_run", json={"state": state}).raise_for_status()
 
 
 def flow_runs(root: Path) -> dict[str, dict]:
@@ -87,6 +88,11 @@ def wait_for(find, process: subprocess.Popen[str]):
 def test_what_overlaps_is_cancelled_in_words_and_what_was_missed_made_up_for_once(shop):
     paths, name = Paths(shop, "churn"), "churn: catch-up"
     find_drift(paths)
+    old = paths.home / "runs" / "prices" / "old"
+    old.mkdir(parents=True)
+    (old / "weights").write_bytes(bytes(2**22))
+    for path in (old / "weights", old):
+        os.utime(path, (0, 0))
     with exclusive_lock(paths.run_lock, "busy"):  # as a run by hand holds it
         watching = command(shop, "watch")
         try:
@@ -98,10 +104,14 @@ def test_what_overlaps_is_cancelled_in_words_and_what_was_missed_made_up_for_onc
                 ),
                 watching,
             )
-            look_at_requests(shop, "churn")
+            begin_now(shop, "monitor/churn", "housekeeping/project")
             ends = ("CANCELLED", "FAILED", "CRASHED")
             drifted = wait_for(
                 lambda: (run := flow_runs(shop).get("churn: drift")) and run["state_type"] in ends and run, watching
+            )
+            cleaned = wait_for(
+                lambda: (run := flow_runs(shop).get("housekeeping")) and run["state_type"] == "COMPLETED" and run,
+                watching,
             )
         finally:
             watching.send_signal(signal.SIGTERM)
@@ -112,7 +122,8 @@ def test_what_overlaps_is_cancelled_in_words_and_what_was_missed_made_up_for_onc
     assert ended["state_type"] == "CANCELLED", (out, err)
     assert ended["state"]["message"].startswith(f"churn is already running (process {os.getpid()}")
     past = [run for run in flow_runs(shop).values() if run["start_time"]]
-    assert sorted(run["name"] for run in past) == [name, "churn: drift", "churn: requests"]
+    assert sorted(run["name"] for run in past) == [name, "churn: drift", "churn: requests", "housekeeping"]
+    assert cleaned["state"]["message"] == "freed 4.2 MB of checkpoints"
     assert "broken: not watched: pipelines/broken.yaml:" in out
     assert "churn: 1 made up for" in out
     assert re.search(r"prices: \d+ \* \* \* \* \(UTC\)", out)

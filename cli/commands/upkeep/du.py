@@ -2,33 +2,43 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from evergreen.cli.output import CommandResult
 
 PLACES = {  # pattern in the project → what it is, and what makes it smaller
-    ".dvc/cache": ("data and models of every run", "evergreen dvc gc --workspace --all-tags keeps what versions need"),
+    ".dvc/cache": (
+        "data and models of every run",
+        "housekeeping.yaml: {cache_days: …}, for what no branch or tag needs",
+    ),
     "data/store/*": ("collected and prepared rows", ""),
     "models/store/*": ("the last candidate and its reports", ""),
     ".evergreen/released": ("released models, as they are served", "it is made anew from DVC where it is missing"),
     ".evergreen/requests/*": ("request log", "deploy: {log: {days: …, max_bytes: …, sample: …}}"),
     ".evergreen/monitor": ("findings about requests, and what they are compared with", ""),
+    ".evergreen/runs/*": ("checkpoints", "housekeeping.yaml: {runs_days: …}, train: {storage_bytes: …}"),
     ".evergreen/trials": ("ledgers of races and searches", ""),
     ".evergreen/history": ("records of runs; the newest 500 of a pipeline stay", ""),
-    ".evergreen/prefect": ("Prefect's record; runs of the last 90 days stay", ""),
+    ".evergreen/prefect": ("Prefect's record; runs of the last 90 days stay", "housekeeping.yaml: {prefect_days: …}"),
     ".evergreen/ray": ("Ray's sessions and logs", "evergreen stop, then remove it"),
     ".git": ("history of the repository", ""),
 }
 
 
-def du() -> CommandResult:
+def du(
+    clean: Annotated[bool, typer.Option("--clean", help="Remove what is old or too much, as watch does.")] = False,
+) -> CommandResult:
     """Tell what takes how much room, the largest first.
 
-    With a cluster.yaml, also what lies in its storage.
+    With a cluster.yaml, also what lies in its storage. What --clean removes, housekeeping.yaml says; what a release, a
+    canary, a pin or a waiting candidate needs stays.
     """
     from evergreen.core.paths import find_root
 
     root, counted = find_root(), set[int]()
+    freed = _clean(root) if clean else {}
     places: list[dict[str, Any]] = [
         {"path": path.relative_to(root).as_posix(), "bytes": size, "what": what, "fix": fix}
         for pattern, (what, fix) in PLACES.items()
@@ -39,7 +49,19 @@ def du() -> CommandResult:
     places.sort(key=lambda place: -place["bytes"])
     lines = [f"{one['bytes'] / 1e6:>11,.1f} MB  {one['path']:<32}  {one['what']}" for one in places]
     fixes = dict.fromkeys(f"{one['path']}: {one['fix']}" for one in places[:3] if one["fix"])
-    return CommandResult({"places": places}, "\n".join([*lines, *fixes]))
+    told = [f"{n_bytes / 1e6:>11,.1f} MB  freed of {what}" for what, n_bytes in freed.items()]
+    value = {"places": places} | ({"freed": freed} if clean else {})
+    return CommandResult(value, "\n".join([*told, *lines, *fixes]))
+
+
+def _clean(root: Path) -> dict[str, int]:
+    from evergreen.flows.housekeeping import clean
+    from evergreen.stages.engines import versions
+    from evergreen.stages.housekeeping_config import read_housekeeping
+
+    config = read_housekeeping(root)
+    versions.prepare(root)
+    return clean(root, config)
 
 
 def _stored(root: Path) -> Iterator[dict[str, Any]]:

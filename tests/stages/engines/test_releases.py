@@ -1,5 +1,6 @@
 """Releases and their bytes, with real git and real DVC in small clones: the shipped graph, tiny stages."""
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
+from evergreen.flows.housekeeping import clean
 from evergreen.stages.engines import dvc_cache, git_commits, versions
+from evergreen.stages.housekeeping_config import HousekeepingConfig
 from tests.stages.engines.small_clone import PERSON, STAGE, dvc, edit, run, sh
 
 pytestmark = pytest.mark.slow
@@ -249,3 +252,29 @@ def test_a_version_is_served_from_its_candidate_with_a_graph_where_it_has_one(pa
     assert not (without / "model.onnx").exists()
     (with_graph / "model.onnx").write_text("damaged")
     assert (versions.checkout(paths, "v1.0.0") / "model.onnx").read_text() == "a graph"
+
+
+def test_what_nothing_records_leaves_the_cache_and_versions_stay(paths: Paths) -> None:
+    cache = paths.root / ".dvc" / "cache" / "files" / "md5"
+    versions.release(paths)
+    released = set(cache.rglob("*"))
+    train_again(paths, 4)
+    between = set(cache.rglob("*")) - released
+    train_again(paths, 5)
+    waiting = set(cache.rglob("*")) - released - between
+    assert between
+    assert waiting
+    month = (time.time() - 40 * 86_400,) * 2
+    for path in cache.rglob("*"):
+        os.utime(path, month)
+    young = next(path for path in between if path.suffix == ".dir")
+    os.utime(young)
+    assert clean(paths.root, HousekeepingConfig()) == {}
+    (paths.root / "dvc.yaml").rename(paths.root / "away")  # a commit may lack the graph by which DVC knows what is used
+    config = HousekeepingConfig(cache_days=30, cache_bytes=1)
+    assert list(clean(paths.root, config)) == ["DVC's cache"]
+    (paths.root / "away").rename(paths.root / "dvc.yaml")
+    assert {path for path in between if path.exists() and path.is_file()} == {young}
+    assert all(path.exists() for path in released | waiting)
+    assert versions.checkout(paths, "v1.0.0").is_dir()
+    assert clean(paths.root, config) == {}
