@@ -13,7 +13,7 @@ import psutil
 ROOT = Path(__file__).parents[1]
 NAMES = [*sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")), "reference"]
 WITH_ENGINES = ["idle", "train", "tune", "serve"]
-WITH_PACKAGES = ["opponents"]  # of the registry, which take long to install
+TAKING_LONG = ["opponents", "soak"]  # the first installs packages of the registry, the second starts an endpoint
 SHARING = "import benchmarks; from benchmarks import {0}\nwith benchmarks.ray_project(): {1}"
 
 
