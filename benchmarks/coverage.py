@@ -34,7 +34,7 @@ from evergreen.stages.validate.evidence import Evidence
 from evergreen.stages.validate.predictions import Predictions
 from evergreen.stages.validate.reference_models import fit_reference
 
-DRAWS = sized(200, 4)
+DRAWS = sized(200, 2)
 ENOUGH = 0.93  # of the draws
 
 

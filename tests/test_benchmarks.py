@@ -4,9 +4,12 @@ import pytest
 
 from tests.small_benchmark import NAMES, TAKING_LONG, WITH_ENGINES, run_small
 
+ALONE = ["reference", "preprocess"]  # what takes an argument, or measures its process's memory
+TOGETHER = [name for name in NAMES if name not in ALONE + WITH_ENGINES + TAKING_LONG]
+
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITH_ENGINES + TAKING_LONG])
-def test_a_benchmark_runs_to_its_end_and_leaves_nothing(name: str) -> None:
-    run_small(name)
+@pytest.mark.parametrize("names", [*([name] for name in ALONE), TOGETHER])
+def test_benchmarks_run_to_their_end_and_leave_nothing(names: list[str]) -> None:
+    run_small(*names)
