@@ -94,29 +94,17 @@ def run(
     from evergreen.cli.commands import new
     from evergreen.data.prepare import suggest
     from evergreen.data.sources import open_source
-    from evergreen.stages import pipeline
     from evergreen.stages.artifacts import load_model
-    from evergreen.stages.collect import stage as collect
-    from evergreen.stages.preprocess import stage as preprocess
-    from evergreen.stages.select import stage as select
-    from evergreen.stages.train import stage as training
-    from evergreen.stages.tune import stage as tune
 
     (root / "pipelines").mkdir(parents=True)
     train.to_csv(root / "rows.csv", index=False)
     guess = suggest.suggest_pipeline(new.read_head(open_source("rows.csv", root)), target)
     (root / "pipelines" / f"{NAME}.yaml").write_text(new._yaml("rows.csv", "", target, guess))
-    asked, paths = pipeline.read(NAME, root), Paths(root, NAME)
-    settings = {name: getattr(asked, name).model_copy(update=dict(changes.get(name, {}))) for name in pipeline.SECTIONS}
-    with without_ray():
-        collect.run(settings["collect"], paths, task=asked.task)
-        preprocess.run(settings["preprocess"], paths, task=asked.task, task_options=asked.task_options)
-        chosen = select.run(settings["select"], paths, task=asked.task)
-        tuned = tune.run(settings["tune"], paths, task=asked.task)
-        training.run(settings["train"], paths, task=asked.task)
+    paths = Paths(root, NAME)
+    task, chosen, tuned = run_stages(paths, changes)
     model = Model(load_model(paths.candidate), is_quiet=True)
     rows, truth = test.drop(columns=target), test[target].to_numpy()
-    if asked.task == "classification":
+    if task == "classification":
         answers = dict(zip(map(str, model.classes), model.predict_proba(rows).T, strict=True))
         scores = class_scores(answers, truth.astype(str))
     else:
@@ -126,4 +114,26 @@ def run(
         for entry in chosen["leaderboard"]
     ]
     facts = {"architecture": chosen["architecture"], "why": chosen["why"], "options": tuned["options"], "board": board}
-    return {"scores": scores, "task": asked.task, "unsure": guess["unsure"], **facts}
+    return {"scores": scores, "task": task, "unsure": guess["unsure"], **facts}
+
+
+def run_stages(
+    paths: Paths, changes: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
+    """Run a pipeline's stages up to train; return its task, what select has chosen, and what tune has."""
+    from evergreen.stages import pipeline
+    from evergreen.stages.collect import stage as collect
+    from evergreen.stages.preprocess import stage as preprocess
+    from evergreen.stages.select import stage as select
+    from evergreen.stages.train import stage as training
+    from evergreen.stages.tune import stage as tune
+
+    asked = pipeline.read(paths.name, paths.root)
+    settings = {name: getattr(asked, name).model_copy(update=dict(changes.get(name, {}))) for name in pipeline.SECTIONS}
+    with without_ray():
+        collect.run(settings["collect"], paths, task=asked.task)
+        preprocess.run(settings["preprocess"], paths, task=asked.task, task_options=asked.task_options)
+        chosen = select.run(settings["select"], paths, task=asked.task)
+        tuned = tune.run(settings["tune"], paths, task=asked.task)
+        training.run(settings["train"], paths, task=asked.task)
+    return asked.task, chosen, tuned
