@@ -22,7 +22,7 @@ define step
 @echo "$(1)"; { $(2); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
 endef
 
-.PHONY: run test clients cluster-test check bench chaos soak reference docs image lock stop
+.PHONY: run test clients cluster-test check bench chaos loop soak reference docs image lock stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
@@ -48,6 +48,9 @@ bench: $(READY)        ## SMALL=1 shows that each runs; ratios measured side by 
 
 chaos: $(READY)        ## AGAIN=1 strikes what passed, too; what a kill at each stage leaves, in benchmarks/CHAOS.md
 	@$(BIN)/python -m benchmarks.chaos $(if $(AGAIN),--again)
+
+loop: $(READY)         ## one turn of it, told in minutes: drift, late labels, retraining, canary, approval, messages, trace
+	@$(BIN)/python -m benchmarks.loop
 
 soak: $(READY)         ## MINUTES=30; the endpoint under load of all kinds while versions change and replicas die, in benchmarks/SOAK.md
 	@$(BIN)/python -m benchmarks.soak

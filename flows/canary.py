@@ -28,7 +28,7 @@ from evergreen.flows.run_events import tell
 from evergreen.stages.engines import challengers, versions
 from evergreen.stages.engines.challengers import Rollout
 from evergreen.stages.monitor.rollout_evidence import Decision, Evidence
-from evergreen.stages.operation import CanaryConfig
+from evergreen.stages.operation import CanaryConfig, Operation
 from evergreen.stages.pipeline import read
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def canary(name: str) -> Any:
     pipeline, paths = read(name, root), Paths(root, name)
     try:
         with exclusive_lock(lock_file(paths), f"the canary of {name} is watched already"):
-            return Completed(message=watch_rollout(paths, pipeline.operation.canary or CanaryConfig()))
+            return Completed(message=watch_rollout(paths, pipeline.operation))
     except BusyError as error:
         return Cancelled(message=error.problem)
 
@@ -58,16 +58,16 @@ def lock_file(paths: Paths) -> Path:
 
 
 def watch_rollout(
-    paths: Paths, config: CanaryConfig, progress: Progress = no_progress, pause: Callable[[float], object] = time.sleep
+    paths: Paths, operation: Operation, progress: Progress = no_progress, pause: Callable[[float], object] = time.sleep
 ) -> str:
     """Look at the log again and again until the version is promoted or ends; return what became of it."""
-    evidence, rollout, asked = None, None, ""
+    evidence, rollout, asked, config = None, None, "", operation.canary or CanaryConfig()
     while (now := challengers.rollouts(paths.root).get(paths.name)) and now.version:
         if evidence is None or now != rollout:
             rollout, production = now, versions.released(paths.root)[paths.name]
             evidence = Evidence(paths.requests, production, now.version, now.since, config)
         evidence.read()
-        decision = judge(evidence.decide(), now, config)
+        decision = judge(evidence.decide(), now, operation)
         is_asked = decision.verdict == "ask"
         write_json(
             challenge.evidence_file(paths), {"format": 1, "version": now.version, "since": now.since, **vars(decision)}
@@ -83,20 +83,21 @@ def watch_rollout(
     return "it was ended by other hands"
 
 
-def judge(decision: Decision, rollout: Rollout, config: CanaryConfig) -> Decision:
+def judge(decision: Decision, rollout: Rollout, operation: Operation) -> Decision:
     """Return what is to be done: what the requests say, and where they say nothing in time, what the YAML says.
 
-    A shadow is not promoted: nobody knows how fast it would answer.
+    A person is asked before a promotion where `release` says so, and of a shadow: nobody knows how fast it would
+    answer.
     """
-    is_canary, is_open = rollout.role == "canary", decision.verdict == ""
-    if decision.verdict == "abort" or (decision.verdict == "promote" and is_canary):
-        return decision
-    if not is_open:
-        return Decision("ask", decision.why, decision.streams)
-    if datetime.now(UTC) < datetime.fromisoformat(rollout.since) + timedelta(hours=config.hours):
-        return decision
-    why = f"{config.hours:g} hours are over; {decision.why}"
-    return Decision(config.on_timeout if is_canary else "ask", why, decision.streams)
+    config, is_canary = operation.canary or CanaryConfig(), rollout.role == "canary"
+    verdict, why = decision.verdict, decision.why
+    if not verdict:
+        if datetime.now(UTC) < datetime.fromisoformat(rollout.since) + timedelta(hours=config.hours):
+            return decision
+        verdict, why = config.on_timeout if is_canary else "ask", f"{config.hours:g} hours are over; {why}"
+    if verdict == "promote" and not (is_canary and operation.release != "ask"):
+        verdict = "ask"
+    return Decision(verdict, why, decision.streams)
 
 
 def begin_runs(root: Path, names: Sequence[str], over: threading.Event) -> None:

@@ -10,13 +10,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+from pyarrow.csv import write_csv
+
 from evergreen.core.paths import IMPORT_ROOT, Paths
+from evergreen.data.sources import open_source
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.engines.dvc_served import served_file
 
 NAME = "tiny"
 YAML = """task: classification
-collect: {uri: "sklearn:breast_cancer"}
+collect: {uri: rows}
 preprocess: {target: diagnosis}
 select: {architectures: [linear, mlp], seeds: 1, folds: 0, rungs: [1]}
 tune: {trials: 2}
@@ -29,6 +33,11 @@ STAGES = ("collect", "preprocess", "select", "tune", "train", "validate", "repor
 RELEASING = ("release", "deploy")  # the stages whose runs end with a release
 TAGS = [f"{NAME}#production#1", f"{NAME}@v1.0.0"]
 IDENTITY = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+
+
+def load_rows() -> pa.Table:
+    """Load the rows that the pipeline begins with."""
+    return pa.Table.from_batches(open_source("sklearn:breast_cancer", Path()).read()).drop_columns("_origin")
 
 
 def code_hash() -> str:
@@ -73,6 +82,8 @@ class ChaosProject:
         self.git("init", "-q")
         self._check("init")
         (self.root / "pipelines" / f"{NAME}.yaml").write_text(YAML)
+        (self.root / "rows").mkdir()
+        write_csv(load_rows(), self.root / "rows" / "first.csv")
         self.git("add", "-A")
         self.git("commit", "-q", "-m", "start")
         (run or self._check)("run", NAME)

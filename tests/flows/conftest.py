@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.loop.hook import Hook
 from evergreen.core import redaction
 from evergreen.core.paths import Paths
 from evergreen.stages.engines import git_commits, git_tags
-from tests.flows.small_project import YAML, Hook, lock, metrics
+from tests.flows.small_project import YAML, lock, metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +43,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
     """A web server, in whose address stands a secret of the environment."""
     monkeypatch.setenv("HOOK_KEY", "q7Zt-wellkept-0815")
-    server = Hook()
+    server = Hook("${HOOK_KEY}")
     yield server
     server.server.shutdown()
     redaction.forget()

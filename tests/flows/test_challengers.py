@@ -22,9 +22,10 @@ from evergreen.stages.deploy.request_log import Entry, RequestLog
 from evergreen.stages.engines import challengers, decisions, git_tags, registration, versions
 from evergreen.stages.engines.challengers import Rollout
 from evergreen.stages.monitor.rollout_evidence import Decision
-from evergreen.stages.operation import CanaryConfig
+from evergreen.stages.operation import CanaryConfig, Operation
 
 ROOT = Path(__file__).parents[2]
+WATCHED = Operation(canary=CanaryConfig())
 
 
 def rollout(paths):
@@ -169,17 +170,17 @@ def log(canary, monkeypatch):
 
 def test_the_requests_promote_a_canary_that_is_as_good_and_abort_one_that_fails(canary, log, capsys):
     log(prediction=1.0)
-    said = watch_rollout(canary, CanaryConfig())
+    said = watch_rollout(canary, WATCHED)
     assert said.startswith("v1.1.0: promote (not worse: errors 0 of 1,200 (bound 0.01), latency 0 of 600")
     assert versions.released(canary.root) == {"churn": "v1.1.0"}
     decision = decisions.decisions(canary.root)["churn"]
     assert (decision["what"], decision["who"]) == ("Promoted", "the flow canary")
-    assert watch_rollout(canary, CanaryConfig()) == "it was ended by other hands"
+    assert watch_rollout(canary, WATCHED) == "it was ended by other hands"
 
 
 def test_a_canary_that_fails_is_aborted_and_one_that_differs(canary, log):
     log(problem="its process died")
-    assert watch_rollout(canary, CanaryConfig()).startswith("v1.1.0: abort (worse: errors 1 of 1,200")
+    assert watch_rollout(canary, WATCHED).startswith("v1.1.0: abort (worse: errors 1 of 1,200")
     assert versions.released(canary.root) == {"churn": "v1.0.0"}
     assert decisions.rejection(canary)["what"] == "Aborted"
 
@@ -201,13 +202,13 @@ def stop(_):
 @pytest.mark.parametrize(("on_timeout", "tag"), [("promote", "production"), ("abort", "canary!"), ("ask", "")])
 def test_too_little_traffic_is_what_the_yaml_says(canary, monkeypatch, capsys, on_timeout, tag):
     monkeypatch.setattr(challenge, "deploy_released", lambda *_: {})
-    config = CanaryConfig(on_timeout=on_timeout)
+    operation = Operation(canary=CanaryConfig(on_timeout=on_timeout))
     with pytest.raises(TooLateError):
-        watch_rollout(canary, config, pause=stop)
+        watch_rollout(canary, operation, pause=stop)
     assert registration.read_tags(canary).count == 2  # it is not over yet
     monkeypatch.setattr("evergreen.flows.canary.datetime", Tomorrow)
     with suppress(TooLateError):
-        watch_rollout(canary, config, pause=stop)
+        watch_rollout(canary, operation, pause=stop)
     tags = subprocess.run(["git", "tag", "--list"], cwd=canary.root, capture_output=True, text=True).stdout.split()
     assert [name for name in tags if name.endswith("#3")] == ([f"churn#{tag}#3"] if tag else [])
     if not tag:
@@ -216,7 +217,11 @@ def test_too_little_traffic_is_what_the_yaml_says(canary, monkeypatch, capsys, o
         assert "for your word (24 hours are over; open: errors 0 of 0" in said
 
 
-def test_a_shadow_is_never_promoted_by_the_requests(canary):
-    found = Rollout("v1.1.0", "shadow", since=datetime.now(UTC).isoformat())
+@pytest.mark.parametrize(("role", "release"), [("shadow", "auto"), ("canary", "ask")])
+def test_the_requests_promote_no_shadow_and_nothing_that_a_person_releases(role, release):
+    found = Rollout("v1.1.0", role, since=datetime.now(UTC).isoformat())
+    operation = Operation(canary=CanaryConfig(on_timeout="promote"), release=release)
     for verdict, end in (("promote", "ask"), ("abort", "abort"), ("", "")):
-        assert judge(Decision(verdict, "", {}), found, CanaryConfig(on_timeout="promote")).verdict == end
+        assert judge(Decision(verdict, "", {}), found, operation).verdict == end
+    late = Rollout("v1.1.0", role, since="2026-01-01T00:00:00+00:00")
+    assert judge(Decision("", "", {}), late, operation).verdict == "ask"

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.chaos.cells import Cell, all_cells
-from benchmarks.chaos.project import ChaosProject
+from benchmarks.chaos.project import ChaosProject, load_rows
 from benchmarks.chaos.run_cell import list_orphans, run_cell
+from benchmarks.loop.story import Story
 from evergreen.stages.pipeline import STAGES
 from tests.slow.prefect_api import open_api
 
@@ -96,9 +97,8 @@ def first(home):
 
 
 @pytest.fixture(scope="module")
-def table(home, first) -> pa.Table:
-    paths = sorted((home.root / "data" / "store" / "tiny" / "raw").glob("*.parquet"))
-    return pq.read_table(paths[0]).drop_columns(["_origin"])
+def table() -> pa.Table:
+    return load_rows()
 
 
 def test_a_run_says_what_it_did_and_nothing_else(first):
@@ -275,6 +275,15 @@ def test_a_retired_pipeline_is_not_served_until_it_is_brought_back(home, first):
     assert json.loads(home.evergreen("status", "--json").stdout)["endpoint"] is None
     value = json.loads(home.evergreen("rollback", "tiny", "v1.0.0", "--json").stdout)
     assert (value["version"], value["pipelines"]) == ("v1.0.0", {"tiny": "v1.0.0"})
+
+
+def test_the_loop_closes(home, first):
+    """The story of `make loop`, upon this project; each step raises where it shows another thing."""
+    told = []
+    Story(home.project, told.append, is_short=True).tell()
+    assert [line.split()[2] for line in told] == [
+        *("ask", "label", "notice", "retrain", "prove", "approve", "hear", "trace"),
+    ]
 
 
 def test_stop_leaves_no_process(home, first):
