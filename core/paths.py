@@ -30,6 +30,8 @@ class Paths:
 
     pipeline = _Place("pipelines/NAME.yaml")
     """The pipeline's YAML."""
+    forgotten = _Place("pipelines/NAME.forgotten.json")
+    """The rows that collect leaves out, since somebody asked for it."""
     raw = _Place("data/store/NAME/raw")
     """The collected rows, as they came."""
     ready = _Place("data/store/NAME/ready")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from evergreen.core.errors import DataError, VersionError
 from evergreen.core.paths import Paths
+from evergreen.data.origin_match import count_origin
 from evergreen.flows.version_diff import describe_version
 from evergreen.stages.engines import registration
 from evergreen.stages.engines.candidates import read_records, recorded_outs
@@ -79,10 +79,6 @@ def _count(root: Path, oid: str, origin: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     for path, file in cached_files(root, oid):
         split, _, name = path.partition("/")
-        column = "origin" if split == "quarantine" else "_origin"
-        if name.endswith(".parquet") and column in pq.read_schema(file).names:
-            origins = pq.read_table(file, columns=[column])[column].cast(pa.string())
-            is_it = pc.or_(pc.equal(origins, origin), pc.starts_with(origins, f"{origin}#"))
-            if n_rows := pc.sum(is_it).as_py():
-                counts[split] = counts.get(split, 0) + n_rows
+        if name.endswith(".parquet") and (n_rows := count_origin(file, origin)):
+            counts[split] = counts.get(split, 0) + n_rows
     return counts

@@ -46,6 +46,11 @@ class Part:
         return pq.read_table(self.path, columns=columns)
 
     @property
+    def columns(self) -> list[str]:
+        """Return the names of the columns."""
+        return list(pq.read_schema(self.path).names)
+
+    @property
     def stamps(self) -> dict[str, str]:
         """Return file → content hash."""
         return dict(zip(self.spans["file"].to_pylist(), self.spans["stamp"].to_pylist(), strict=True))

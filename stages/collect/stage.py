@@ -33,6 +33,7 @@ def run(
     from evergreen.core.errors import DataError
     from evergreen.core.files import atomic_directory, write_json
     from evergreen.core.workdir import exclusive_workdir, explain_disk_full
+    from evergreen.stages.collect.forgotten import hash_forgotten, leave_out, read_forgotten
     from evergreen.stages.collect.manifest import publish_parts
 
     source = open_collected(config, paths.root)
@@ -43,6 +44,7 @@ def run(
         fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
         before, record = load_collected(config, paths)
         parts, covered, counts = _brought(config, source, before, record, staged, progress, faulty=faulty)
+        parts, counts["forgotten"] = leave_out(parts, read_forgotten(paths), staged / "again")
         rows = sum(part.rows for part in parts)
         if not rows:
             raise DataError("there are no rows", place=config.uri, fix="give a source with at least a few dozen rows")
@@ -51,6 +53,8 @@ def run(
             facts = {"uri": config.uri, "fingerprint": fingerprint, "rows": rows, "reader": source.reader_version()}
             if config.watermark:
                 facts |= {"watermark": config.watermark, "covered": covered}
+            if forgotten := hash_forgotten(paths):
+                facts["forgotten"] = forgotten
             write_json(folder / RECORD, facts)
         shutil.rmtree(staged)
     facts = {"rows": rows, "uri": config.uri} | {name: count for name, count in counts.items() if count}
@@ -65,15 +69,20 @@ def open_collected(config: CollectConfig, root: Path) -> Source:
 
 
 def has_changed(config: CollectConfig, paths: Paths) -> bool:
-    """Tell whether the source, which DVC does not watch, holds other data than was collected, or nothing was."""
+    """Tell whether the source, which DVC does not watch, holds other data than was collected, or nothing was.
+
+    So it is where other rows are to be forgotten.
+    """
     from evergreen.core.files import read_json
+    from evergreen.stages.collect.forgotten import hash_forgotten
 
     record = paths.raw / RECORD
     if not record.is_file():
         return True
     last = read_json(record, "uri", "fingerprint")
-    source = open_collected(config, paths.root)
-    return (last["uri"], last["fingerprint"]) != (config.uri, source.fingerprint())
+    source, forgotten = open_collected(config, paths.root), last.get("forgotten", "")
+    known = (last["uri"], last["fingerprint"], forgotten)
+    return known != (config.uri, source.fingerprint(), hash_forgotten(paths))
 
 
 def load_collected(config: CollectConfig, paths: Paths) -> tuple[list[Part], dict[str, Any]]:

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evergreen.core.errors import VersionError
 from evergreen.core.files import read_text
 from evergreen.core.retention import Entry
+from evergreen.data.origin_match import count_origin
 from evergreen.stages.engines.dvc_stages import open_repo
 from evergreen.stages.engines.git_commits import git, head
 
@@ -43,6 +45,26 @@ def unreferenced_objects(root: Path) -> Iterator[tuple[Repo, list[Entry]]]:
         left = [path for path in own if path.parent.name + path.name not in used]
         left.sort(key=lambda path: (path.suffix != ".dir", path))
         yield repo, [Entry(path, stat.st_blocks * 512, stat.st_mtime) for path in left for stat in [path.stat()]]
+
+
+def remove_holders(root: Path, origin: str) -> list[str]:
+    """Remove files that hold rows of an origin and that nothing records, from DVC's cache and the default remote.
+
+    Return their hashes. Raises VersionError where the remote does not answer; then they are still in the cache.
+    """
+    with unreferenced_objects(root) as (repo, entries):
+        holders = [entry.path for entry in entries if count_origin(entry.path, origin)]
+        oids = [path.parent.name + path.name for path in holders]
+        if oids and repo.config["core"].get("remote"):
+            remote = repo.cloud.get_remote_odb()
+            try:
+                for oid in filter(remote.exists, oids):
+                    remote.delete(oid)
+            except OSError as error:
+                raise VersionError(f"the remote failed: {error}", fix="call it again when it answers") from error
+        for path in holders:
+            path.unlink(missing_ok=True)
+    return oids
 
 
 def read_hashes(root: Path) -> set[str]:

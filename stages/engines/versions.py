@@ -133,7 +133,7 @@ def _needed_to_rebuild(paths: Paths) -> list[str]:
     """Return what git must hold to build a version again: the YAML, the graph, the project's own parts."""
     is_evergreen = paths.root.resolve() == IMPORT_ROOT.resolve()
     own = ("core", "data", "models", "stages") if is_evergreen else parts.FOLDERS.values()
-    places = [graph_file(paths.root, "dvc.yaml"), *own]
+    places = [graph_file(paths.root, "dvc.yaml"), paths.forgotten.relative_to(paths.root).as_posix(), *own]
     return [f"pipelines/{paths.name}.yaml", *(place for place in places if (paths.root / place).exists())]
 
 

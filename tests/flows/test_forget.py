@@ -1,0 +1,97 @@
+"""A row is forgotten with real git and DVC: marked, removed where no version needs it; versions with it are named."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from evergreen.cli import main
+from evergreen.core.paths import Paths
+from evergreen.stages.engines import git_commits, git_tags, project, versions
+from evergreen.stages.pipeline import perform, read
+from tests.stages.engines.small_clone import PERSON, dvc, sh
+
+PIPELINE = "task: classification\ncollect: {uri: people.csv}\npreprocess: {target: kind}\n"
+ROW = "people.csv#17"
+
+
+def holders(folder: Path) -> set[str]:
+    """The objects in a cache or remote that hold the row."""
+    found = set()
+    for path in folder.rglob("files/md5/??/*"):
+        if path.is_file() and path.read_bytes()[:4] == b"PAR1":
+            names = pq.read_schema(path).names
+            column = next((name for name in ("_origin", "origin") if name in names), None)
+            if column and ROW in pq.read_table(path)[column].cast("string").to_pylist():
+                found.add(path.parent.name + path.name)
+    return found
+
+
+def prepare(paths: Paths) -> None:
+    for stage in ("collect", "preprocess"):
+        perform(stage, read(paths.name, paths.root), paths)
+        versions.commit(paths, stage)
+
+
+@pytest.fixture
+def churn(tmp_path, monkeypatch) -> Paths:
+    root = tmp_path / "shop"
+    root.mkdir()
+    sh(root, "git", "init", "-q", "-b", "main")
+    project.create(root)
+    paths = Paths(root, "churn")
+    paths.pipeline.write_text(PIPELINE)
+    (root / "people.csv").write_text("age,kind\n" + "".join(f"{age}.5,{'ab'[age % 3 == 0]}\n" for age in range(200)))
+    dvc(root, "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"))
+    prepare(paths)
+    sh(root, "git", "add", "-A")
+    sh(root, "git", *PERSON, "commit", "-qm", "rows")
+    dvc(root, "push", "-q", "collect@churn", "preprocess@churn")
+    monkeypatch.chdir(root)
+    return paths
+
+
+@pytest.mark.slow
+def test_a_row_goes_from_cache_and_remote_unless_a_version_needs_it(churn, tmp_path, capsys):
+    cache, remote = churn.root / ".dvc" / "cache", tmp_path / "remote"
+    held = holders(cache)
+    assert held
+    assert held == holders(remote)
+    assert main.main(["forget", "churn", "--row", ROW]) == 2
+    assert "1 row of churn would be forgotten for ever; to do so, add --yes" in capsys.readouterr().err
+    assert main.main(["forget", "churn", "--row", "people.csv#999", "--yes"]) == 2
+    assert "no collected row of churn is 'people.csv#999'" in capsys.readouterr().err
+    copy = churn.home / "examples" / "churn" / "x.json"
+    findings, rows = churn.monitor / "monitor.json", churn.monitor / "v1.0.0" / "rows.parquet"
+    for path in (copy, findings, rows):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert main.main(["forget", "churn", "--row", ROW, "--later", "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert "1 row is left out from now on; commit pipelines/churn.forgotten.json" in said
+    assert "0 objects removed" in said
+    assert [copy.exists(), findings.exists(), rows.exists()] == [False, True, False]
+    assert holders(cache) == held  # what the candidate is made of is in use
+    prepare(churn)
+    sh(churn.root, "git", "add", "-A")
+    sh(churn.root, "git", *PERSON, "commit", "-qm", "without it")
+    assert main.main(["forget", "churn", "--row", ROW, "--later", "--yes"]) == 0
+    assert f"{len(held)} objects removed that no version needs" in capsys.readouterr().out
+    assert holders(cache) == holders(remote) == set()
+
+
+@pytest.mark.slow
+def test_what_a_version_needs_stays_and_is_named(churn, tmp_path, capsys):
+    held, head = holders(churn.root / ".dvc" / "cache"), git_commits.head(churn.root)
+    out = "\n  train@churn:\n    cmd: x\n    outs:\n    - {path: models/store/churn/candidate, md5: aa.dir}\n"
+    text = (churn.root / "dvc.lock").read_text().rstrip("\n") + out
+    commit = git_commits.commit_texts(churn.root, {"dvc.lock": text}, "release")
+    git_tags.create_tag(churn.root, "churn@v1.0.0", commit, "first")
+    assert commit != head
+    assert main.main(["forget", "churn", "--row", ROW, "--later", "--yes"]) == 0
+    prepare(churn)
+    sh(churn.root, "git", *PERSON, "commit", "-qam", "without it")
+    capsys.readouterr()
+    assert main.main(["forget", "churn", "--row", ROW, "--later", "--yes"]) == 0
+    assert "still held   v1.0.0 (" in capsys.readouterr().out
+    assert holders(churn.root / ".dvc" / "cache") == held == holders(tmp_path / "remote")
