@@ -25,7 +25,7 @@ COPIES = ("collect/NAME", "preprocess/NAME", "rejected/NAME", "examples/NAME", "
 
 @dataclass
 class Forgetting:
-    """What became of a row that is to be forgotten."""
+    """Hold what became of a row that is to be forgotten."""
 
     n_rows: int  # that collect leaves out from now on, which are in the newest collection
     n_requests: int = 0  # removed from the request log
