@@ -6,6 +6,7 @@ where there are several, since whoever asks reaches only one of them.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -35,6 +36,7 @@ FAMILIES = {  # name → (type, what it says)
     "evergreen_queue_rows": ("gauge", "Rows that wait for a batch."),
     "evergreen_body_bytes": ("gauge", "Bytes of bodies and answers under way, in memory and in files."),
     "evergreen_log_rows_total": ("counter", "Rows of the request log, written or dropped."),
+    "evergreen_spans_total": ("counter", "Spans of OpenTelemetry, sent to the collector or lost."),
     "evergreen_drift": ("gauge", "Distance of the farthest column in the newest window of requests, 0 to 1."),
     "evergreen_columns_moved": ("gauge", "Columns that moved in the newest window of requests."),
     "evergreen_score_estimated": ("gauge", "Estimated score in the newest window of requests."),
@@ -103,6 +105,9 @@ def read_samples(endpoint: Endpoint) -> Iterator[Sample]:
     if endpoint.log:
         yield "evergreen_log_rows_total", {"outcome": "written"}, endpoint.log.written_rows
         yield "evergreen_log_rows_total", {"outcome": "dropped"}, endpoint.log.dropped_rows
+    if endpoint.spans:
+        yield "evergreen_spans_total", {"outcome": "sent"}, endpoint.spans.n_sent
+        yield "evergreen_spans_total", {"outcome": "lost"}, endpoint.spans.n_lost
 
 
 def _labels(pipeline: str, version: str, role: str = PRODUCTION) -> dict[str, str]:
@@ -113,6 +118,14 @@ def publish(endpoint: Endpoint, home: Path) -> None:
     """Write the figures of this replica for those that other replicas answer."""
     path = make_private(home / "figures") / f"{endpoint.replica}.json"
     write_json(path, {"samples": list(read_samples(endpoint))}, sort=False)
+
+
+async def keep_published(endpoint: Endpoint, home: Path) -> None:
+    """Publish every few seconds."""
+    while True:
+        with contextlib.suppress(OSError):  # a full disk
+            await asyncio.get_running_loop().run_in_executor(endpoint.loading, publish, endpoint, home)
+        await asyncio.sleep(PUBLISH_SECONDS)
 
 
 def render(endpoint: Endpoint) -> str:

@@ -25,7 +25,7 @@ from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.answer_options import AnswerOptions
 from evergreen.stages.deploy.api_keys import Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
-from evergreen.stages.deploy.counters import PUBLISH_SECONDS, Counters, publish
+from evergreen.stages.deploy.counters import Counters, keep_published
 from evergreen.stages.deploy.grpc_listener import Listener
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion, Parse, Parsed
 from evergreen.stages.deploy.openapi import Documents
@@ -35,6 +35,7 @@ from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
 from evergreen.stages.deploy.request_log import Entry, RequestLog, make_home
 from evergreen.stages.deploy.responses import answer_lifespan, json_response
 from evergreen.stages.deploy.rollout import Rollout, update_rollouts
+from evergreen.stages.deploy.tracing import Spans, continue_trace, end_span, follow_setting
 from evergreen.stages.engines import haproxy
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 SWITCH_SECONDS = 0.0005  # how long the event loop waits for a thread that holds Python's lock; else ten times as long
-TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")  # of W3C's Trace Context
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")  # what may go into headers and logs as it came
 
 
@@ -63,20 +63,20 @@ class Endpoint:
         self.door, self.counters = Doorkeeper(), Counters()
         self.listener, self.grpc_address = Listener(), ""
         self.publishing: asyncio.Task[None] | None = None
+        self.spans: Spans | None = None  # where requests are traced
         self.bodies, self.spools = BodyReader(), BodyReader("max_stream_bytes", "max_stream_bytes")
         self.log: RequestLog | None = None
         self.home: Path | None = None  # the folder of the project in which files of requests may lie
-        self.parsing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")  # one: decoding takes memory
-        self.bulk = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bulk")
-        self.writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
+        self.parsing = ThreadPoolExecutor(1, "parse")  # one thread: decoding takes memory
+        self.bulk, self.writing = ThreadPoolExecutor(2, "bulk"), ThreadPoolExecutor(1, "write")
         self.n_streams = 0  # texts that are being written
-        self.loading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
+        self.loading = ThreadPoolExecutor(1, "load")
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Serve what `config` says from now on.
 
-        It is {"revision", "hosts", "home", "grpc", "needs_key", "replicas", "pipelines", "rollouts"}; the pipelines are
-        {name: {"version", "path", "predictions", "limits"}}, what is beside them stands in stages/deploy/rollout.py.
+        It is {"revision", "hosts", "home", "grpc", "traces", "needs_key", "replicas", "pipelines", "rollouts"}; the
+        pipelines are {name: {"version", "path", "predictions", "limits"}}, what is beside them stands in rollout.py.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -95,6 +95,8 @@ class Endpoint:
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
         self.hosts, self.grpc_address = config.get("hosts", []), config.get("grpc", "")
         self.revision = config["revision"]
+        traces = config.get("traces", "")
+        self.spans = await loop.run_in_executor(self.loading, follow_setting, self.spans, traces, self.replica)
         self.home = make_home(config.get("home"))
         if self.home and self.log is None:
             self.log = RequestLog(self.home, self.replica)
@@ -104,14 +106,7 @@ class Endpoint:
             self.door = Doorkeeper(path, is_locked=config.get("needs_key", False))
         await update_rollouts(self, config.get("rollouts", {}))
         if self.home and config.get("replicas", 1) > 1 and self.publishing is None:
-            self.publishing = asyncio.create_task(self._publish(self.home))
-
-    async def _publish(self, home: Path) -> None:
-        """Write the figures of this replica every few seconds."""
-        while True:
-            with contextlib.suppress(OSError):  # a full disk
-                await asyncio.get_running_loop().run_in_executor(self.loading, publish, self, home)
-            await asyncio.sleep(PUBLISH_SECONDS)
+            self.publishing = asyncio.create_task(keep_published(self, self.home))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the ASGI application; Ray Serve calls this name. uvicorn takes a bound method for the ASGI of 2018."""
@@ -141,13 +136,15 @@ class Endpoint:
         given = headers.get("x-request-id", "")  # Serve makes one up where none is sent, and answers with it
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         call = Call(Request(scope, receive), headers, request_id)
+        call.traceparent = continue_trace(headers.get("traceparent", ""))
+        span = self.spans.begin(call) if self.spans else None
         try:
             response = await self.respond(call)
             status = response.status_code
             if is_direct:
                 response.headers["x-request-id"] = request_id
-            if parent := TRACE_PARENT.fullmatch(headers.get("traceparent", "")):
-                response.headers["traceparent"] = f"00-{parent[1]}-{secrets.token_hex(8)}-{parent[2]}"
+            if call.traceparent:
+                response.headers["traceparent"] = call.traceparent
             await response(scope, receive, send)
         except ClientDisconnect:
             status = 499
@@ -157,7 +154,9 @@ class Endpoint:
             served = self.served.get(call.names.get("pipeline", ""))
             pipeline = call.names["pipeline"] if served else ""  # a stranger may think up any number of names
             version = call.version or (served.version if served else "")
-            self.counters.count((pipeline, version, call.role), status, time.perf_counter() - start)
+            who = (pipeline, version, call.role)
+            self.counters.count(who, status, time.perf_counter() - start)
+            end_span(span, call, status, who)
 
     async def respond(self, call: Call) -> Response:
         """Return the response to a call; errors of its sender become JSON with a status code."""

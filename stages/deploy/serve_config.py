@@ -23,7 +23,7 @@ def build_entry(version: Mapping[str, str], config: DeployConfig) -> dict[str, A
         "path": str(Path(version["path"]).resolve()),
         "content": folder_version(Path(version["path"])),
         "predictions": str(Path(version["predictions"]).resolve()) if "predictions" in version else "",
-        "limits": config.model_dump(exclude={"replicas", "cpus", "allowed_hosts", "grpc"}),
+        "limits": config.model_dump(exclude={"replicas", "cpus", "allowed_hosts", "grpc", "traces"}),
     }
 
 
@@ -52,6 +52,7 @@ def build_replica_config(
         "home": _home(root),
         "needs_key": api_keys.keys_file(root).exists(),
         "replicas": max(limits.replicas for limits in each.values()),
+        "traces": next((limits.traces for limits in each.values() if limits.traces), ""),
         "pipelines": entries,
         "rollouts": {name: build_rollout(root, name, one, each[name]) for name, one in beside.items()},
     }

@@ -39,6 +39,7 @@ class Call:
     caller: Caller = STRANGER
     role: str = PRODUCTION
     version: str = ""  # that answered, where it is not the one in production
+    traceparent: str = ""  # of the answer
     ends: list[Callable[[], object]] = field(default_factory=list)
 
     @property
