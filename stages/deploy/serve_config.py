@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.paths import IMPORT_ROOT
-from evergreen.stages.deploy import api_keys
+from evergreen.stages.deploy import api_keys, tracing
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
 from evergreen.stages.engines import haproxy
@@ -45,14 +45,14 @@ def build_rollout(root: Path, name: str, beside: Mapping[str, Any], config: Depl
 def build_replica_config(
     root: Path, entries: Mapping[str, Any], beside: Mapping[str, Any], each: Mapping[str, DeployConfig]
 ) -> dict[str, Any]:
-    """Return what replicas are told (stages/deploy/endpoint.py)."""
+    """Return what replicas are told (stages/deploy/endpoint.py). Raises PipelineError where spans cannot be sent."""
     return {
         "revision": secrets.token_hex(8),
         "hosts": sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts}),
         "home": _home(root),
         "needs_key": api_keys.keys_file(root).exists(),
         "replicas": max(limits.replicas for limits in each.values()),
-        "traces": next((limits.traces for limits in each.values() if limits.traces), ""),
+        "traces": tracing.checked(next((limits.traces for limits in each.values() if limits.traces), "")),
         "pipelines": entries,
         "rollouts": {name: build_rollout(root, name, one, each[name]) for name, one in beside.items()},
     }

@@ -19,7 +19,6 @@ from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.deploy import api_keys, serve_api, serve_config
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
-from evergreen.stages.deploy.tracing import check_installed
 from evergreen.stages.engines import cluster_file, haproxy
 
 RESTORE_SECONDS = 20.0  # an upgrade in place takes about 1
@@ -50,8 +49,6 @@ def deploy(
     before = serve_api.get_status(root)
     live, served_port = serve_api.is_deployed(before), serve_api.served_port(before)
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
-    for one in each.values():
-        check_installed(one.traces)
     served = serve_api.deployed_config(before)["user_config"]["pipelines"] if live else {}
     wanted = {name: serve_config.build_entry(one, each[name]) for name, one in released.items()}
     entries, failures = try_out(wanted, served)

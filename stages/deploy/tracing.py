@@ -41,10 +41,11 @@ def continue_trace(parent: str) -> str:
     return f"00-{match[1]}-{secrets.token_hex(8)}-{match[2]}" if match else ""
 
 
-def check_installed(address: str) -> None:
-    """Raise PipelineError where spans are to be sent to `address`, and what sends them is not installed."""
+def checked(address: str) -> str:
+    """Return the address. Raises PipelineError where spans are to be sent there, and what sends them is not here."""
     if address and not _is_installed():
         raise PipelineError("the exporter of OpenTelemetry is not installed", place="deploy.traces", fix=INSTALL)
+    return address
 
 
 def _is_installed() -> bool:

@@ -155,8 +155,8 @@ def test_a_setting_that_goes_ends_it(collector, entry):
 def test_what_is_not_installed_is_said_with_the_fix(entry, monkeypatch, caplog):
     monkeypatch.setattr(tracing, "EXPORTER", "opentelemetry.nothing.at_all")
     with pytest.raises(PipelineError, match="evergreen\\[otel\\]"):
-        tracing.check_installed("http://127.0.0.1:4318")
-    tracing.check_installed("")
+        tracing.checked("http://127.0.0.1:4318")
+    assert tracing.checked("") == ""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
     assert serve(entry).spans is None
     assert "evergreen[otel]" in caplog.text
