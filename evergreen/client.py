@@ -7,7 +7,7 @@ import io
 import json
 import random
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self
 from urllib.parse import quote
@@ -20,10 +20,11 @@ from evergreen.core.errors import OutageError, UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ARROW, NDJSON = "application/vnd.apache.arrow.stream", "application/x-ndjson"
+ARROW, NDJSON, EVENTS = "application/vnd.apache.arrow.stream", "application/x-ndjson", "text/event-stream"
 AGAIN = {429, 502, 503, 504}  # too much waits, or who would answer is being replaced
 FIRST_WAIT_S, MAX_WAIT_S = 0.2, 30.0
-Step = tuple[float, dict[str, Any]]  # seconds to wait, and then what to send
+CUT_OFF = "the text was cut off; ask again"
+Step = tuple[float, dict[str, Any], bool]  # seconds to wait, then what to send, and whether the answer is read bit by bit
 Steps = Generator[Step, httpx.Response | httpx.TransportError, Any]
 Parameters = ParamSpec("Parameters")
 
@@ -82,8 +83,7 @@ class _Requests:
             OutageError: nobody answered.
             DataError: the frame is none.
         """
-        path = "/".join(["", *(quote(part, safe="") for part in (name, version) if part), "predict"])
-        path += f"?coverage={coverage}" if coverage else ""
+        path = _path(name, version) + (f"?coverage={coverage}" if coverage else "")
         if is_rows(frame):
             lines = "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in frame)
             response = yield from self._send(path, content=lines.encode(), headers={"Content-Type": NDJSON})
@@ -106,11 +106,16 @@ class _Requests:
         response = yield from self._send(f"/{quote(name, safe='')}", method="GET")
         return response.json()
 
-    def _send(self, path: str, *, method: str = "POST", **content: Any) -> Steps:
+    def _open(self, name: str, row: Mapping[str, Any], version: str, options: Mapping[str, Any]) -> Steps:
+        """Ask for the text of one row while it is written."""
+        path = f"{_path(name, version)}?{httpx.QueryParams(options)}".rstrip("?")
+        return self._send(path, is_stream=True, json=dict(row), headers={"Accept": EVENTS})
+
+    def _send(self, path: str, *, method: str = "POST", is_stream: bool = False, **content: Any) -> Steps:
         """Send until it is answered. Raises EndpointError where it is refused, OutageError where nobody answers."""
         wait_s, request = 0.0, {"method": method, "url": path, **content}
         for attempt in range(self.retries + 1):
-            answer = yield wait_s, request
+            answer = yield wait_s, request, is_stream
             if isinstance(answer, httpx.Response) and answer.status_code not in AGAIN:
                 break
             wait_s = min(FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.5), MAX_WAIT_S)  # not all at one moment
@@ -146,16 +151,43 @@ class Client(_Requests):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def stream(self, name: str, row: Mapping[str, Any], *, version: str = "", **options: Any) -> Iterator[str]:
+        """Yield the text that a pipeline writes for a row, in pieces, while it is written.
+
+        `options` are max_tokens, temperature, top_p, stop (a text, or several) and seed. Leaving the loop ends the
+        writing.
+
+        Raises:
+            EndpointError: the endpoint refused the row or an option, and says why.
+            OutageError: nobody answered, or the text was cut off.
+        """
+        response = self._run(self._open(name, row, version, options))
+        last: dict[str, Any] = {}
+        try:
+            for line in filter(None, response.iter_lines()):
+                last = _read_event(line)
+                if "text" in last:
+                    yield last["text"]
+        except httpx.TransportError as error:
+            raise OutageError(CUT_OFF, place=self.url) from error
+        finally:
+            response.close()
+        if "text" in last or not last:
+            raise OutageError(CUT_OFF, place=self.url)
+
     def _run(self, steps: Steps) -> Any:
-        wait_s, request = next(steps)
+        wait_s, request, is_stream = next(steps)
         while True:
             time.sleep(wait_s)
             try:
-                answer: httpx.Response | httpx.TransportError = self._http.request(**request)
+                response = self._http.send(self._http.build_request(**request), stream=is_stream)
+                if response.is_error:
+                    response.read()
+                answer: httpx.Response | httpx.TransportError = response
             except httpx.TransportError as error:
                 answer = error
             try:
-                wait_s, request = steps.send(answer)
+                wait_s, request, is_stream = steps.send(answer)
             except StopIteration as done:
                 return done.value
 
@@ -175,18 +207,49 @@ class AsyncClient(_Requests):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def stream(
+        self, name: str, row: Mapping[str, Any], *, version: str = "", **options: Any
+    ) -> AsyncIterator[str]:
+        """Yield the text that a pipeline writes for a row, as `Client.stream` does, with `async for`."""
+        response = await self._run(self._open(name, row, version, options))
+        last: dict[str, Any] = {}
+        try:
+            async for line in response.aiter_lines():
+                last = _read_event(line) if line else last
+                if line and "text" in last:
+                    yield last["text"]
+        except httpx.TransportError as error:
+            raise OutageError(CUT_OFF, place=self.url) from error
+        finally:
+            await response.aclose()
+        if "text" in last or not last:
+            raise OutageError(CUT_OFF, place=self.url)
+
     async def _run(self, steps: Steps) -> Any:
-        wait_s, request = next(steps)
+        wait_s, request, is_stream = next(steps)
         while True:
             await asyncio.sleep(wait_s)
             try:
-                answer: httpx.Response | httpx.TransportError = await self._http.request(**request)
+                response = await self._http.send(self._http.build_request(**request), stream=is_stream)
+                if response.is_error:
+                    await response.aread()
+                answer: httpx.Response | httpx.TransportError = response
             except httpx.TransportError as error:
                 answer = error
             try:
-                wait_s, request = steps.send(answer)
+                wait_s, request, is_stream = steps.send(answer)
             except StopIteration as done:
                 return done.value
+
+
+def _path(name: str, version: str) -> str:
+    return "/".join(["", *(quote(part, safe="") for part in (name, version) if part), "predict"])
+
+
+def _read_event(line: str) -> dict[str, Any]:
+    """Read a server-sent event: a piece of text, or at last the whole."""
+    event: dict[str, Any] = json.loads(line.removeprefix("data: "))
+    return event
 
 
 def _encode(table: pa.Table) -> bytes:

@@ -1,6 +1,7 @@
 """The Python client asks a real endpoint over HTTP: frames in and out, refusals in words, what fails for a while."""
 
 import asyncio
+import contextlib
 import re
 import shutil
 import socket
@@ -17,6 +18,8 @@ import evergreen
 from evergreen.client import EndpointError
 from evergreen.core.errors import OutageError
 from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.deploy.endpoint import Endpoint
+from tests.stages.writers import SONG, save_writer
 
 COLUMNS = {"age": [0.1, 0.9, None], "colour": ["red", "blue", "red"]}
 ROWS = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), strict=True)]
@@ -25,7 +28,14 @@ ROWS = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), s
 @pytest.fixture(scope="module")
 def url(serve_models, tmp_path_factory):
     """An endpoint without Ray, behind a port."""
-    made = serve_models(DeployConfig(max_rows=2).model_dump(), home=str(tmp_path_factory.mktemp("home")))
+    with serve(
+        serve_models(DeployConfig(max_rows=2).model_dump(), home=str(tmp_path_factory.mktemp("home")))
+    ) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serve(made):
     server = uvicorn.Server(uvicorn.Config(made.__serve_build_asgi_app__(), log_level="error", lifespan="off"))
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -115,6 +125,78 @@ def test_what_never_answers_is_told(busy, monkeypatch):
         with pytest.raises(EndpointError) as caught:
             client.predict("sizes", ROWS)
     assert caught.value.status == 503
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory):
+    """An endpoint that writes texts, two at once."""
+    folder = save_writer(
+        tmp_path_factory.mktemp("song"),
+        "language_modelling",
+        "decoder",
+        ("text", SONG),
+        ("text", SONG),
+        "bpe",
+        length=16,
+    )
+    entry = {"version": "v1.0.0", "path": folder, "limits": DeployConfig(max_streams=2).model_dump()}
+    made = Endpoint()
+    asyncio.run(made.reconfigure({"revision": "1", "hosts": [], "pipelines": {"song": entry}}))
+    with serve(made) as address:
+        yield address
+
+
+def test_a_text_is_read_while_it_is_written(writer):
+    row, how = {"text": "a small"}, {"max_tokens": 8, "temperature": 0}
+    whole = httpx.post(f"{writer}/song/predict", params=how, json=row).json()["predictions"][0]["prediction"]
+    with evergreen.Client(writer) as client:
+        pieces = [*client.stream("song", row, **how)]
+        assert ("".join(pieces), len(pieces) > 1) == (whole, True)
+        first = client.stream("song", row, version="v1.0.0", **how)
+        assert next(first) == pieces[0]
+        first.close()  # the endpoint writes no further
+        with pytest.raises(EndpointError, match="max_tokens") as caught:
+            next(client.stream("song", row, max_tokens=99))
+        assert caught.value.status == 400
+
+    async def read():
+        async with evergreen.AsyncClient(writer) as client:
+
+            async def one():
+                return "".join([piece async for piece in client.stream("song", row, stop=["never", "ever"], **how)])
+
+            return await asyncio.gather(one(), one(), one())  # the third finds no place at first
+
+    assert asyncio.run(read()) == [whole] * 3
+
+
+def test_a_text_that_is_cut_off_is_told(monkeypatch):
+    piece = b'data: {"text": "a"}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            for _ in range(2):
+                connection = server.accept()[0]
+                connection.recv(2**16)
+                connection.sendall(head + piece)
+                connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        address, read = f"http://127.0.0.1:{server.getsockname()[1]}", []
+
+        async def read_async():
+            async with evergreen.AsyncClient(address) as client:
+                async for text in client.stream("song", {}):
+                    read.append(text)
+
+        with evergreen.Client(address) as client, pytest.raises(OutageError, match="cut off"):
+            read += client.stream("song", {})
+        with pytest.raises(OutageError, match="cut off"):
+            asyncio.run(read_async())
+        thread.join()
+    assert read == ["a", "a"]
 
 
 def in_browser(url, *options):
