@@ -27,21 +27,8 @@ COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for compl
 PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command line
 ALIASES = {"release": "approve"}  # other names of commands
 COMMANDS = (
-    *(
-        "init",
-        "new",
-        "run",
-        "status",
-        "runs",
-        "logs",
-        "diff",
-        "trace",
-        "forget",
-        "report",
-        "monitor",
-        "predict",
-        "features",
-    ),
+    *("init", "new", "run", "status", "runs", "logs", "diff", "trace", "forget"),
+    *("report", "monitor", "predict", "features"),
     *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "deploy", "promote", "abort"),
     *("watch", "notify", "install", "backup", "restore", "du", "stop"),
     *("trials", "rerun", "preflight"),
