@@ -10,7 +10,8 @@ from evergreen.core.errors import UserError
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
-from evergreen.flows.notifications import Event, forget
+from evergreen.flows.links import make_links
+from evergreen.flows.notifications import Event, forget, read_config
 from evergreen.flows.run_events import tell
 from evergreen.stages.operation import RetrainConfig
 from evergreen.stages.pipeline import Pipeline
@@ -34,11 +35,12 @@ def look(pipeline: Pipeline, paths: Paths, progress: Progress = no_progress) -> 
     findings = stage.run(pipeline.operation.monitor, paths, statuses=statuses, progress=progress)
     alarms = find_alarms(pipeline.operation.retrain, findings["latest"])
     if alarms:
-        key = f"{findings['latest']['version']}: {', '.join(alarms)}"
-        tell(
-            paths,
-            lambda: [Event(paths.name, "drift", f"{'. '.join(alarms.values())}. {paths.monitor / stage.PAGE}", key)],
-        )
+        version = findings["latest"]["version"]
+        key = f"{version}: {', '.join(alarms)}"
+        config = read_config(paths.root, pipeline.operation)
+        link = make_links(paths, ("retrain",), version, pipeline.operation.ask.hours, config.links if config else "")
+        text = "\n".join(filter(None, [f"{'. '.join(alarms.values())}. {paths.monitor / stage.PAGE}", link]))
+        tell(paths, lambda: [Event(paths.name, "drift", text, key)])
     else:
         forget(paths.root, paths.name, "drift")
     return findings

@@ -11,7 +11,8 @@ from evergreen.stages.engines import versions
 from evergreen.stages.pipeline import Pipeline
 
 BY_HAND = "by hand"  # the trigger of what a person starts: it trains whatever is new
-BY_MONITOR = ("drift", "loss")  # triggers of what the monitor starts: it trains however few rows are new
+BY_LINK = "by link"  # the trigger of what a link or a program asked for
+HOWEVER_FEW = ("drift", "loss", BY_LINK)  # triggers of what trains however few rows are new
 
 
 def reason_to_wait(pipeline: Pipeline, paths: Paths, trigger: str) -> str:
@@ -31,7 +32,7 @@ def reason_to_wait(pipeline: Pipeline, paths: Paths, trigger: str) -> str:
         if since < timedelta(microseconds=parse_duration(config.min_distance)):
             began = f"the last training began at {last.started[:16]}"
             return f"{began} and retrain.min_distance is {config.min_distance}, so nothing is trained"
-    if trigger in BY_MONITOR:
+    if trigger in HOWEVER_FEW:
         return ""
     n_wanted = max(config.min_new_rows, round(config.min_new_share * (n_before or 0)))
     n_new = count_rows(paths) - (n_before or 0)

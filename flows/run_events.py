@@ -10,6 +10,7 @@ from evergreen.core.durations import parse_duration
 from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths
 from evergreen.flows.approval import ask_for_word, waits_for_person
+from evergreen.flows.links import make_links
 from evergreen.flows.notifications import Event, flush, forget, notify, read_config, read_project_config
 from evergreen.flows.run_log import BY_DECISION, Write, first_line, read_runs, record_run
 from evergreen.stages.engines import registration, versions
@@ -92,13 +93,17 @@ def _read_config(paths: Paths) -> NotifyConfig | None:
 def _find_waiting(paths: Paths) -> list[Event]:
     if not paths.metrics.is_file():
         return []
-    metrics = read_metrics(paths)
-    case = waits_for_person(read(paths.name, paths.root), paths, metrics)
+    metrics, pipeline = read_metrics(paths), read(paths.name, paths.root)
+    case = waits_for_person(pipeline, paths, metrics)
     if not case:
         return []
     word = ask_for_word(paths.name, case)
     text = f"a candidate waits {word}. {metrics['why']} Its report: {paths.report / 'report.html'}"
-    return [Event(paths.name, "waiting", text, str(registration.recorded_candidate(paths)))]
+    candidate, config = str(registration.recorded_candidate(paths)), _read_config(paths)
+    links = make_links(
+        paths, ("approve", "reject"), candidate, pipeline.operation.ask.hours, config.links if config else ""
+    )
+    return [Event(paths.name, "waiting", "\n".join(filter(None, [text, links])), candidate)]
 
 
 def _find_release(paths: Paths, before: str | None) -> list[Event]:

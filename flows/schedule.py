@@ -5,6 +5,7 @@ import shlex
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from evergreen.core.background import in_background
 from evergreen.core.errors import BusyError, PipelineError, UserError
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths, find_root
+from evergreen.flows.deciding import settle_timeouts
+from evergreen.flows.link_app import HOST, open_listener, serve_links
 from evergreen.flows.notifications import Event
 from evergreen.flows.run_events import tell, tell_overdue
 from evergreen.flows.run_log import read_runs
@@ -31,8 +34,11 @@ def pid_file(root: Path) -> Path:
     return root / ".evergreen" / "watch.json"
 
 
-def watch(show: Show) -> dict[str, str]:
-    """Run the schedules until interrupted, in one process a project; return them by pipeline."""
+def watch(show: Show, host: str = HOST) -> dict[str, str]:
+    """Run the schedules until interrupted, in one process a project; return them by pipeline.
+
+    It answers links by which people decide, at `host`.
+    """
     from evergreen.flows.server import Server
 
     root = find_root()
@@ -48,14 +54,15 @@ def watch(show: Show) -> dict[str, str]:
         url = server.wait()
         for name, operation in operations.items():
             looks = f"requests {operation.monitor.schedule}" if operation.monitor.schedule else ""
-            canaries = "canaries" if operation.canary else ""
-            show(f"{name}: {', '.join(filter(None, [operation.schedule, looks, canaries]))} ({operation.time_zone})")
+            rest = ["canaries" * bool(operation.canary), "time-outs" * (operation.ask.on_timeout != "wait")]
+            show(f"{name}: {', '.join(filter(None, [operation.schedule, looks, *rest]))} ({operation.time_zone})")
         show(f"runs: {url}; to log in there, paste the line that this prints: cat {shlex.quote(str(server.key_file))}")
         show("Prefect's own commands: evergreen prefect …; stop: Ctrl-C, or evergreen stop")
         processes.save_pid(pid_file(root), os.getpid())
         try:
             os.chdir(root)  # Prefect finds the flow's file from here, also in the processes that it starts
-            _serve(root, operations, show)
+            with open_listener(root, host) as listener:
+                _serve(root, operations, show, partial(serve_links, root, listener))
         finally:
             pid_file(root).unlink(missing_ok=True)
     return {name: operation.schedule or operation.monitor.schedule for name, operation in operations.items()}
@@ -73,18 +80,18 @@ def read_operations(root: Path, show: Show) -> dict[str, Operation]:
             show(f"{name}: not watched: {error}")
             tell(Paths(root, name), lambda name=name, why=str(error): [Event(name, "failed", why, why)])  # type: ignore[misc]
             continue
-        if operation.schedule or operation.monitor.schedule or operation.canary:
+        if operation.schedule or operation.monitor.schedule or operation.canary or operation.ask.on_timeout != "wait":
             operations[name] = operation
     return operations
 
 
-def _serve(root: Path, operations: Mapping[str, Operation], show: Show) -> None:
+def _serve(root: Path, operations: Mapping[str, Operation], show: Show, answer: Callable[..., None]) -> None:
     import warnings
-    from functools import partial
 
     from prefect import serve
 
     from evergreen.flows.canary import begin_runs
+    from evergreen.flows.scheduled_monitor import begin_run
 
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when SIGTERM ends it
     seen = read_last_seen(root)
@@ -97,7 +104,11 @@ def _serve(root: Path, operations: Mapping[str, Operation], show: Show) -> None:
             show(f"{name}: {n_due} made up for, which was due while nothing watched")
     deployments += make_housekeeping_deployments(root, show)
     watched = [name for name, operation in operations.items() if operation.canary]
-    with in_background(lambda over: _tick(root, over)), in_background(partial(begin_runs, root, watched)):
+    with (
+        in_background(lambda over: _tick(root, over)),
+        in_background(partial(begin_runs, root, watched)),
+        in_background(partial(answer, begin_run)),
+    ):
         serve(*deployments, print_starting_message=False)
 
 
@@ -219,7 +230,7 @@ def _tick(root: Path, over: threading.Event) -> None:
     said: list[str] = []
     while True:
         write_json(_seen_file(root), {"format": 1, "at": datetime.now(UTC).isoformat(timespec="seconds")})
-        problems = tell_overdue(root)
+        problems = [*tell_overdue(root), *settle_timeouts(root)]
         for problem in problems:
             if problem not in said:
                 print(f"evergreen: {problem}", flush=True)

@@ -5,9 +5,10 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed
 
-from evergreen.core.errors import BusyError
+from evergreen.core.errors import BusyError, PipelineError
 from evergreen.core.paths import Paths, find_root
 from evergreen.flows.format import format_monitored
 from evergreen.flows.monitoring import look, reason_to_run, remember_run
@@ -36,8 +37,12 @@ def monitor(name: str) -> Any:
 
 
 def begin_run(name: str, trigger: str) -> None:
-    """Begin a run of a pipeline that is being watched, named after its reason."""
+    """Begin a run of a pipeline, named after its reason. Raises PipelineError for one that is not being watched."""
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name(f"lifecycle/{name}")
+        try:
+            deployment = client.read_deployment_by_name(f"lifecycle/{name}")
+        except ObjectNotFound:
+            fix = "give it a schedule, and start evergreen watch again"
+            raise PipelineError(f"{name} is not being watched", fix=fix) from None
         parameters = {"name": name, "trigger": trigger}
         client.create_flow_run_from_deployment(deployment.id, parameters=parameters, tags=[name])

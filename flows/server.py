@@ -182,19 +182,23 @@ class Server:
         }
 
 
-def bind_free_port(first: int, wanted: Sequence[int] = ()) -> socket.socket:
-    """Return a socket on the first free port of this machine, of those `wanted` and then from `first` on."""
+def bind_free_port(first: int, wanted: Sequence[int] = (), host: str = "127.0.0.1") -> socket.socket:
+    """Return a socket on the first free port of this machine, of those `wanted` and then from `first` on.
+
+    Raises PipelineError where none is free, or the machine has no such address.
+    """
     for port in [*wanted, *range(first, first + PORTS)]:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", port))
+            listener.bind((host, port))
             listener.listen(128)
         except OSError:
             listener.close()
         else:
             return listener
-    raise PipelineError(f"no free port from {first} to {first + PORTS - 1}", fix="stop the program that listens there")
+    problem = f"no free port from {first} to {first + PORTS - 1} at {host}"
+    raise PipelineError(problem, fix="stop the program that listens there, or name an address of this machine")
 
 
 def _answers(url: str) -> bool:

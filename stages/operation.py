@@ -74,6 +74,8 @@ class NotifyConfig(Section):
     """What to tell; `overdue`: not succeeded for as long as `alarm_after` says; `drift`: what is asked moved."""
     repeat_after: Duration = "1d"
     """How long a failure of the same reason is not told again."""
+    links: Annotated[str, Field(max_length=500, pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    """Under which address people reach what `evergreen watch` answers; by default that of this machine alone."""
     max_per_hour: int = Field(6, ge=1, le=1000)
     """Messages to an address; further events wait and come together in one."""
 
@@ -132,6 +134,15 @@ class ReleaseConfig(Section):
     """Cases: a class that the released version does not know; a score that fell, whichever decides; a larger model."""
 
 
+class AskConfig(Section):
+    """Say how long a candidate waits for a person's word, and what becomes of it then."""
+
+    hours: float = Field(168.0, gt=0, le=10_000)
+    """After so long, `on_timeout` holds, and links in a message are over."""
+    on_timeout: Literal["wait", "release", "reject"] = "wait"
+    """What becomes of one about which nobody decided; one that could not be compared is not released by that."""
+
+
 class Operation(Section):
     """Say when a pipeline runs, who releases what it makes, and who hears of it."""
 
@@ -149,6 +160,8 @@ class Operation(Section):
     """How a version beside the one in production is decided about; without it, by a person."""
     release: Literal["auto", "ask"] | ReleaseConfig = "auto"
     """Who releases a candidate that proved better: the verdict, a person, or a person in some cases."""
+    ask: AskConfig = AskConfig()
+    """How long a candidate waits for a person's word, and what becomes of it then."""
     notify: NotifyConfig | None = None
     """Who hears of it, instead of those whom the project's `notify.yaml` names."""
     alarm_after: Duration = ""
@@ -165,6 +178,7 @@ class Operation(Section):
 
 SECTIONS: dict[str, type[Section]] = {
     "release": ReleaseConfig,
+    "ask": AskConfig,
     "notify": NotifyConfig,
     "retrain": RetrainConfig,
     "monitor": MonitorConfig,

@@ -10,12 +10,14 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.core.processes import exclusive_lock
 from evergreen.flows.run_log import read_runs
+from evergreen.stages.deploy import api_keys
 from evergreen.stages.engines import project
 from tests.slow.prefect_api import open_api
 
@@ -106,9 +108,14 @@ def test_what_overlaps_is_cancelled_in_words_and_what_was_missed_made_up_for_onc
             )
             begin_now(shop, "monitor/churn", "housekeeping/project")
             ends = ("CANCELLED", "FAILED", "CRASHED")
+            address = json.loads((shop / ".evergreen" / "links.json").read_text())["url"]
+            key = {"Authorization": f"Bearer {api_keys.owner_key(shop)}"}
+            asked = httpx.post(f"{address}/retrain?pipeline=churn", headers=key, trust_env=False)
+            unwatched = httpx.post(f"{address}/retrain?pipeline=broken", headers=key, trust_env=False)
             drifted = wait_for(
                 lambda: (run := flow_runs(shop).get("churn: drift")) and run["state_type"] in ends and run, watching
             )
+            wait_for(lambda: (run := flow_runs(shop).get("churn: by link")) and run["state_type"] in ends, watching)
             cleaned = wait_for(
                 lambda: (run := flow_runs(shop).get("housekeeping")) and run["state_type"] == "COMPLETED" and run,
                 watching,
@@ -116,22 +123,30 @@ def test_what_overlaps_is_cancelled_in_words_and_what_was_missed_made_up_for_onc
         finally:
             watching.send_signal(signal.SIGTERM)
             out, err = watching.communicate(timeout=60)
+    assert (asked.status_code, unwatched.status_code) == (200, 409)
     assert drifted["state"]["message"].startswith("churn is already running")
     look = flow_runs(shop)["churn: requests"]
     assert look["state"]["message"] == "1 moved; a run begins: drift"
     assert ended["state_type"] == "CANCELLED", (out, err)
     assert ended["state"]["message"].startswith(f"churn is already running (process {os.getpid()}")
     past = [run for run in flow_runs(shop).values() if run["start_time"]]
-    assert sorted(run["name"] for run in past) == [name, "churn: drift", "churn: requests", "housekeeping"]
+    assert sorted(run["name"] for run in past) == [
+        "churn: by link",
+        name,
+        "churn: drift",
+        "churn: requests",
+        "housekeeping",
+    ]
     assert cleaned["state"]["message"] == "freed 4.2 MB of checkpoints"
     assert "broken: not watched: pipelines/broken.yaml:" in out
     assert "churn: 1 made up for" in out
     assert re.search(r"prices: \d+ \* \* \* \* \(UTC\)", out)
     assert "prices: 1 made" not in out
-    of_drift, record = read_runs(paths)
-    assert (of_drift.trigger, of_drift.end) == ("drift", "cancelled")
-    assert (record.trigger, record.end) == ("catch-up", "cancelled")
-    assert record.why.startswith("churn is already running")
+    records = {one.trigger: one for one in read_runs(paths)}
+    assert {trigger: one.end for trigger, one in records.items()} == dict.fromkeys(
+        ("by link", "catch-up", "drift"), "cancelled"
+    )
+    assert records["catch-up"].why.startswith("churn is already running")
 
 
 def test_what_a_killed_process_left_is_crashed_when_watching_begins_again(shop):
