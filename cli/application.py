@@ -31,7 +31,7 @@ COMMANDS = (
     *("report", "monitor", "predict", "features"),
     *("serve", "keys", "labels", "approve", "reject", "release", "rollback", "retire", "deploy", "promote", "abort"),
     *("watch", "notify", "install", "backup", "restore", "du", "stop"),
-    *("trials", "rerun", "preflight"),
+    *("trials", "rerun", "backfill", "simulate", "preflight"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )
 USAGE_ERROR = 2  # exit status

@@ -18,7 +18,7 @@ class _Place:
         self.path = path
 
     def __get__(self, paths: "Paths", owner: type) -> Path:
-        return paths.root / self.path.replace("NAME", paths.name)
+        return (paths.base or paths.root) / self.path.replace("NAME", paths.name)
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Paths:
 
     root: Path
     name: str
+    base: Path | None = None
+    """The folder below which all of it lies, where that is not the root: a run of the past has one of its own."""
 
     pipeline = _Place("pipelines/NAME.yaml")
     """The pipeline's YAML."""

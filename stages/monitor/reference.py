@@ -6,6 +6,7 @@ which the model has not learned from) and `reference.json`. It is made once, whe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -75,6 +76,11 @@ def open_reference(paths: Paths, version: str) -> Reference:
     folder = paths.monitor / version
     if not (folder / "reference.json").is_file():
         _make(paths, version, folder)
+    return read_reference(folder)
+
+
+def read_reference(folder: Path) -> Reference:
+    """Read the reference that `write_reference` made."""
     facts = read_json(folder / "reference.json", "spec", "unusual", "model", "metric", known_format=FORMAT)
     rows, answers = (pq.read_table(folder / f"{name}.parquet") for name in ("rows", "answers"))
     model = ScoreModel(**facts["model"]) if facts["model"] else None
@@ -93,14 +99,17 @@ def _make(paths: Paths, version: str, folder: Path) -> None:
         write_reference(folder, stored, ready)
 
 
-def write_reference(folder: Path, stored: Path, ready: Path) -> None:
-    """Make the reference of the model in the folder `stored` from its prepared rows."""
+def write_reference(folder: Path, stored: Path, ready: Path, max_rows: Mapping[str, int] = ROWS) -> None:
+    """Make the reference of the model in the folder `stored` from its prepared rows.
+
+    `max_rows` is split → rows at most; the model has not learned from the last split.
+    """
     model = load_model(stored)
     spec = FeatureSpec.from_json(read_json(stored / CARD, "spec")["spec"])
     row_bytes = sum(field.row_bytes for field in spec.inputs.values())
-    n_rows = {split: max(1, min(most, MAX_BYTES // max(1, row_bytes))) for split, most in ROWS.items()}
+    n_rows = {split: max(1, min(most, MAX_BYTES // max(1, row_bytes))) for split, most in max_rows.items()}
     columns = list(dict.fromkeys([*spec.columns, *spec.target.columns]))
-    tables = [_plain(hash_sample(ready, split, n_rows[split], columns)) for split in ROWS]
+    tables = [_plain(hash_sample(ready, split, n_rows[split], columns)) for split in max_rows]
     answers = pa.table(model.answer(tables[-1]).columns)
     rows = pa.concat_tables(tables, promote_options="permissive").select(spec.columns)
     held_out, unusual = _encode(spec, tables[-1].select(spec.columns))

@@ -172,6 +172,15 @@ def collect_evidence(
     )
 
 
+def score_stored(stored: Path, candidate: Path, ready: Path) -> dict[str, float]:
+    """Return the metrics of another stored model on the test rows of a candidate; {} where it cannot answer them."""
+    model, spec = load_model(candidate), FeatureSpec.load(ready)
+    table = hash_sample(ready, "test", batches.max_rows_in_memory(spec, tuple(spec.rows), batches.MEGABYTES))
+    target = torch.as_tensor(model.spec.encode(table, target=True)["target"])
+    scored, _, _ = _released(("", stored), model, table, target)
+    return scored.overall_metrics if scored else {}
+
+
 def _others(
     candidate: Path, model: Model, splits: list[dict[str, Array]], test: dict[str, Array], rows: Batch
 ) -> dict[str, Predictions]:

@@ -1,0 +1,1 @@
+"""Hold the commands that run a pipeline as if it had run then."""
