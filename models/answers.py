@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from evergreen.models.base import Batch
+    from evergreen.models.base import Batch, Task
     from evergreen.models.network import Network
 
 Objects = list[dict[str, Any]]  # one a row
@@ -57,9 +57,13 @@ def mark_abstentions(answers: Columns | Objects, least: float) -> Columns | Obje
 
 def answer_in_columns(network: Network, rows: Batch) -> Columns | Objects:
     """Return the task's answers to rows, in columns where it gives them; the network has to be in evaluation mode."""
-    task = network.task
+    return network.task.decode_columns(network(rows)) if has_columns(network.task) else network.predict(rows)
+
+
+def has_columns(task: Task) -> bool:
+    """Tell whether a task gives its answers in columns."""
     definer = next(one for one in type(task).__mro__ if HOOKS & vars(one).keys())  # its word about answers is the last
-    return task.decode_columns(network(rows)) if "decode_columns" in vars(definer) else network.predict(rows)
+    return "decode_columns" in vars(definer)
 
 
 def _to_list(column: Tensor | list[Any] | Chosen | Named) -> list[Any]:

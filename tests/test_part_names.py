@@ -36,6 +36,7 @@ OTHER_MEANINGS = {
     "pages/model_page.py": {"seed", "text"},  # fields of metrics.json
     "pages/search_section.py": {"number"},  # of a trial
     "stages/tune/": {"number", "seed"},  # of a trial
+    "evergreen/client.py": {"text"},  # of an event
     "evergreen/estimators.py": {"seed"},  # of random numbers
     "stages/train/stage.py": {"seed"},
     "stages/trials/": {"number", "seed"},

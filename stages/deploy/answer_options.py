@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from evergreen.stages.deploy.loaded_version import LoadedVersion
 
 COVERAGE = "coverage"
+SWITCH = {"1": True, "true": True, "0": False, "false": False}
+
+
+def asks_explanation(query: Mapping[str, str]) -> bool:
+    """Tell whether an address asks for explanations. Raises RequestError (400)."""
+    value = query.get("explain", "0")
+    if value not in SWITCH:
+        raise RequestError(400, f"explain is {value[:20]!r}", fix="use 1")
+    return SWITCH[value]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from evergreen.stages.deploy.grpc_listener import Listener
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion, Parse, Parsed
 from evergreen.stages.deploy.openapi import Documents
 from evergreen.stages.deploy.protocols import Call, find_handler
-from evergreen.stages.deploy.request_body import BodyReader, RequestError, while_connected
+from evergreen.stages.deploy.request_body import BodyReader, RequestError
 from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
 from evergreen.stages.deploy.request_log import Entry, RequestLog, make_home
 from evergreen.stages.deploy.responses import answer_lifespan, json_response
@@ -39,9 +39,7 @@ from evergreen.stages.deploy.tracing import Spans, continue_trace, end_span, fol
 from evergreen.stages.engines import haproxy
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from ray.serve import Application
-    from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -191,14 +189,16 @@ class Endpoint:
             call.caller.spend("rows_per_minute", parsed.table.num_rows)
             yield parsed, len(body)
 
-    async def predict(self, call: Call, name: str, served: LoadedVersion, parse: Parse) -> list[dict[str, Any]]:
-        """Return one answer for each row that `parse` reads in the request's body."""
+    async def predict(
+        self, call: Call, name: str, served: LoadedVersion, parse: Parse, *, explained: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return one answer for each row that `parse` reads in the request's body, `explained` by their columns."""
         start = time.perf_counter()
         options = AnswerOptions.read(call.query, served)
         async with self.read(call, served, parse) as (parsed, n_bytes):
             table = parsed.table
             try:
-                answers = await _answer(served, table, call.request)
+                answers = await served.answer_request(table, call.request)
             except QueueFullError:
                 problem = f"the queue is full ({served.limits['max_queue_rows']} rows)"
                 raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
@@ -206,6 +206,10 @@ class Endpoint:
         if self.log:
             about = (call.request_id, call.caller.name, time.perf_counter() - start, n_bytes, parsed.row_ids)
             self.log.put(Entry(name, served, table, Answers([answers]), *about, role=call.role))
+        if explained:
+            from evergreen.stages.deploy.attributions import explain_beside  # it takes torch
+
+            answers = await explain_beside(self.bulk, answers, served, table)
         return options.extend(answers, served, parsed.moments)
 
     def find(self, name: str, version: str = "") -> LoadedVersion:
@@ -230,13 +234,6 @@ class Endpoint:
             "revision": self.revision,
             "replica": self.replica,
         }
-
-
-async def _answer(served: LoadedVersion, table: pa.Table, request: Request) -> list[dict[str, Any]]:
-    """Return the answers; a client that leaves a slow model frees its place. Raises ClientDisconnect where it did."""
-    if served.is_quick:
-        return await served.answer(table)
-    return await while_connected(asyncio.create_task(served.answer(table)), request)
 
 
 def application(_: dict[str, str]) -> Application:

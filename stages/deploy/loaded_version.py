@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import logging
@@ -18,10 +19,11 @@ from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.batching import Batcher
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.counters import BATCH_ROWS, SECONDS, Histogram
-from evergreen.stages.deploy.request_body import RAISE, RequestError, parse_rows
+from evergreen.stages.deploy.request_body import RAISE, RequestError, parse_rows, while_connected
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from starlette.requests import Request
 
     from evergreen.models.text_stream import Piece, Sampling
 
@@ -91,6 +93,12 @@ class LoadedVersion:
             executor=ThreadPoolExecutor(1, thread_name_prefix="predict"),  # its own: it holds up no other pipeline
             is_quick=self.is_quick_batch,
         )
+
+    async def answer_request(self, table: pa.Table, request: Request) -> Objects:
+        """Return the answers; a client that leaves a slow model frees its place. Raises ClientDisconnect if it did."""
+        if self.is_quick:
+            return await self.answer(table)
+        return await while_connected(asyncio.create_task(self.answer(table)), request)
 
     def is_quick_batch(self, tables: Sequence[pa.Table]) -> bool:
         """Tell whether a batch takes so little time that it may run in the event loop."""

@@ -39,6 +39,10 @@ COVERAGE = {
     "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     "description": "share of rows for which low and high, or the set of classes, are to hold",
 }  # fmt: skip
+EXPLAIN = {
+    "name": "explain", "in": "query", "required": False, "schema": {"type": "integer", "enum": [0, 1]},
+    "description": "1 adds to each answer how much each column speaks for it, or why that is not known",
+}  # fmt: skip
 WRITING = [
     {"name": name, "in": "query", "required": False, "schema": {"type": kind}, "description": text}
     for name, kind, text in (
@@ -126,6 +130,7 @@ def _predict(name: str, loaded: LoadedVersion) -> dict[str, Any]:
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"},
              "description": "is returned with the answer; generated if left out"},
             *([COVERAGE] if loaded.coverage else []),
+            *([] if loaded.writes_text else [EXPLAIN]),
             *(WRITING if loaded.writes_text else []),
         ],
         "requestBody": {"required": True, "content": body},

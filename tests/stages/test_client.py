@@ -211,9 +211,11 @@ def in_browser(url, *options):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "field"), [("sizes", "colour"), ("digits", "image"), ("photos", "image")])
 def test_a_person_tries_a_pipeline_in_the_browser(url, name, field):
-    shown = in_browser(f"{url}/try#{name}", "--dump-dom")
+    shown = in_browser(f"{url}/try#{name}?explain=1", "--dump-dom")
     form, answer = shown.partition('<section id="answer"')[::2]
     assert f"<label>{field}" in form
     assert re.search(r"<small>v1\.0\.0, \d+ ms, request \w+", answer), answer[:500]
     assert re.search(r"<p><b>\w+</b></p><div class=\"bar\">", answer), answer[:500]
+    assert '<p class="why">log' in answer
+    assert ('<div class="heat"' in answer) == (field == "image")
     assert (name != "photos") or '<img alt="" src="data:;base64,' in form

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy.answer_options import asks_explanation
 from evergreen.stages.deploy.bulk import answer_body, choose_type, write_answers
 from evergreen.stages.deploy.form_data import CONTENT_TYPE as FORM
 from evergreen.stages.deploy.formats import formats
@@ -32,12 +33,15 @@ async def predict(endpoint: Endpoint, call: Call) -> Response:
         content_type, parse = JSON, served.parse_form(call.headers["content-type"])
     accept = call.headers.get("accept", "*/*")
     answer_type = content_type if accept == "*/*" else choose_type(accept, content_type)
+    explained = asks_explanation(call.query)
+    if explained and (is_wanted(accept) or (content_type, answer_type) != (JSON, JSON)):
+        raise RequestError(400, "an explanation is JSON", fix=f"send and accept {JSON}")
     if is_wanted(accept) or not call.query.keys().isdisjoint(OPTIONS):
         check_type({"content-type": content_type}, (JSON,))
         return await _write(endpoint, call, name, served, parse)
     if content_type != JSON:
         return await answer_body(endpoint, call, name, served, (content_type, answer_type))
-    answers = await endpoint.predict(call, name, served, parse)
+    answers = await endpoint.predict(call, name, served, parse, explained=explained)
     if answer_type != JSON:
         return write_answers(answer_type, Answers([answers]), served)
     return json_response({"version": served.version, "request_id": call.request_id, "predictions": answers})
