@@ -36,7 +36,6 @@ OTHER_MEANINGS = {
     "pages/model_page.py": {"seed", "text"},  # fields of metrics.json
     "pages/search_section.py": {"number"},  # of a trial
     "stages/tune/": {"number", "seed"},  # of a trial
-    "evergreen/client.py": {"text"},  # of an event
     "evergreen/estimators.py": {"seed"},  # of random numbers
     "stages/train/stage.py": {"seed"},
     "stages/trials/": {"number", "seed"},
@@ -50,7 +49,7 @@ OTHER_MEANINGS = {
     "stages/monitor/": {"labels"},
     "stages/deploy/protocols/labels.py": {"labels"},
     "cli/application.py": {"labels"},  # a command: answers that came later
-    "evergreen/client.py": {"labels"},  # which it sends
+    "evergreen/client.py": {"labels", "text"},  # fields of what it sends and reads
     "stages/deploy/protocols/completions.py": {"text"},  # a field of OpenAI's answers
     "stages/deploy/protocols/rows.py": {"text", "tokens"},  # fields of an event
     "stages/deploy/text_streams.py": {"seed"},  # of the words that are drawn

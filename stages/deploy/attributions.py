@@ -147,4 +147,4 @@ def _score(columns: Columns | Objects, answer: Any) -> Tensor:
 def _name_score(served: LoadedVersion, answer: Any) -> str:
     if not _has_class(served):
         return served.model.spec.target_name
-    return f"log-odds of {answer}" if len(served.model.network.task.classes) == 2 else f"logit of {answer}"
+    return f"{'log-odds' if len(served.example_answer['probabilities']) == 2 else 'logit'} of {answer}"
