@@ -33,7 +33,8 @@ def build_rollout(root: Path, name: str, beside: Mapping[str, Any], config: Depl
     `beside` is {"version", "role", "share", "pins", "versions": [{"version", "path"}, …], "max_bytes", "max_seconds"}.
     """
     facts = {key: beside[key] for key in ("version", "role", "share", "pins")}
-    shared = {"name": name, "home": _home(root), "max_bytes": beside["max_bytes"], "max_seconds": beside["max_seconds"]}
+    shared = {"name": name, "home": _home(root), "traces": config.traces}
+    shared |= {key: beside[key] for key in ("max_bytes", "max_seconds")}
     processes = {
         one["version"]: {**shared, "entry": build_entry(one, config), "role": PINNED} for one in beside["versions"]
     }

@@ -48,7 +48,7 @@ class VersionProcess:
     """Hold one version that answers in a process of its own."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """Take what stages/deploy/version_server.py reads: name, entry, role, home, max_bytes; and max_seconds."""
+        """Take what version_server.py reads, name, entry, role, home, traces, max_bytes; and max_seconds."""
         self.config, self.version = dict(config), str(config["entry"]["version"])
         self.limits = DeployConfig().model_dump() | config["entry"]["limits"]
         self.problem = "it starts"  # "" while it answers
@@ -94,6 +94,7 @@ class VersionProcess:
         headers = {name: call.headers[name] for name in SENT if name in call.headers}
         url = httpx.URL(path=scope["path"], query=scope["query_string"])
         headers |= {"x-request-id": call.request_id, CALLER: call.caller.name, ROLE: role}
+        headers |= {"traceparent": call.traceparent} if call.traceparent else {}
         try:
             async with asyncio.timeout(self.config["max_seconds"]):
                 answer = await self.client.request(scope["method"], url, headers=headers, content=body)

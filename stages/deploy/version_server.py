@@ -74,7 +74,7 @@ async def serve(config: Mapping[str, Any], answer: Any) -> None:
 
     endpoint, path = VersionEndpoint(), Path(config["folder"]) / "socket"
     endpoint.door = TrustingDoor()  # type: ignore[assignment]
-    wanted = {"revision": "", "pipelines": {config["name"]: config["entry"]}}
+    wanted = {"revision": "", "traces": config["traces"], "pipelines": {config["name"]: config["entry"]}}
     await endpoint.reconfigure(wanted | ({"home": config["home"]} if config["home"] else {}))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -93,10 +93,10 @@ async def serve(config: Mapping[str, Any], answer: Any) -> None:
 
 
 def end_with_parent(endpoint: Endpoint, folder: Path) -> None:
-    """Wait until the standard input ends, write the log, and end the process."""
+    """Wait until the standard input ends, write the log, send the last spans, and end the process."""
     sys.stdin.buffer.read()
-    if endpoint.log:
-        endpoint.log.close()
+    for one in filter(None, (endpoint.log, endpoint.spans)):
+        one.close()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 

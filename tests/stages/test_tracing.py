@@ -165,6 +165,32 @@ def test_what_is_not_installed_is_said_with_the_fix(entry, monkeypatch, caplog):
 
 
 @pytest.mark.slow
+def test_a_version_beside_production_adds_a_span_of_its_own(collector, entry):
+    process = {"name": "sizes", "entry": {**entry, "version": "v2.0.0"}, "role": "canary", "home": ""}
+    process |= {"traces": collector.url, "max_bytes": 2**30, "max_seconds": 60.0}
+    rollout = {"version": "v2.0.0", "role": "canary", "share": 1.0, "pins": {}, "processes": {"v2.0.0": process}}
+    config = {"revision": "1", "hosts": ["here"], "traces": collector.url, "pipelines": {"sizes": entry}}
+
+    async def send():
+        endpoint = Endpoint()
+        await endpoint.reconfigure(config | {"rollouts": {"sizes": rollout}})
+        transport = httpx.ASGITransport(endpoint.__serve_build_asgi_app__())
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            answer = await client.post("/sizes/predict", json=ROW)
+        await endpoint.reconfigure(config | {"revision": "2"})  # ends the process
+        endpoint.spans.close()
+        return answer
+
+    assert asyncio.run(send()).json()["version"] == "v2.0.0"
+    spans = [s for _, m in collector.requests for r in m.resource_spans for scope in r.scope_spans for s in scope.spans]
+    (outer,) = [one for one in spans if not one.parent_span_id]
+    (inner,) = [one for one in spans if one.parent_span_id == outer.span_id]
+    for one in (outer, inner):
+        told = attributes(one)
+        assert (told["evergreen.version"], told["evergreen.role"]) == ("v2.0.0", "canary")
+
+
+@pytest.mark.slow
 def test_where_nothing_asks_for_it_nothing_is_imported(entry):
     code = f"""
 import asyncio, sys
