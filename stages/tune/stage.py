@@ -110,7 +110,8 @@ def _search(planned: PlannedSearch, left: float, paths: Paths, progress: Progres
     given["until"] = time.time() + left - END_SECONDS
     command = [sys.executable, "-m", "evergreen.stages.trials.search"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=IMPORT_ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+    # in a group of its own: a Ctrl-C ends this process, which ends the search
+    with subprocess.Popen(command, cwd=IMPORT_ROOT, stdin=pipe, stdout=pipe, text=True, process_group=0) as process:
         assert process.stdin
         assert process.stdout
         try:

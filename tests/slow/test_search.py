@@ -1,6 +1,7 @@
 """Select and tune follow a plan: no load, no cut and no death of a process changes what they find."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -136,7 +137,17 @@ def test_a_search_takes_a_sampler_a_space_limits_and_repeats(quiet, paths):
     wishes["space"] = {"size": {"low": 0.1, "high": 1.0, "log": True}, "dropout": [0.0, 0.2, 0.4], "width": [1, 2]}
     wishes["constraints"] = ["parameters <= 3000"]
     wanted = TuneConfig(effort=0.1, trials=5, seed=1, **wishes)
-    choice = tune.run(wanted, paths, task="classification")
+    groups = set()
+
+    def look(**_):
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            groups.update(
+                os.getpgid(one.pid) for one in psutil.Process().children() if "trials.search" in " ".join(one.cmdline())
+            )
+
+    choice = tune.run(wanted, paths, task="classification", progress=look)
+    assert groups  # a Ctrl-C reaches who waits for the search, and that ends it
+    assert os.getpgrp() not in groups
     states = [row["state"] for row in choice["trials"]]
     assert "breaks parameters <= 3000" in states
     assert {*choice["trials"][-1]["options"]} == {"size", "dropout"}
