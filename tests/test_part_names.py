@@ -40,6 +40,10 @@ OTHER_MEANINGS = {
     "stages/train/stage.py": {"seed"},
     "stages/trials/": {"number", "seed"},
     "cli/commands/trials.py": {"number"},
+    "cli/commands/history/backfill.py": {"moment"},  # of a run that is made up for
+    "flows/policies.py": {"moment"},
+    "flows/past_runs.py": {"moment"},
+    "pages/backfill_page.py": {"moment"},
     "flows/server.py": {"tags"},  # of a run
     "flows/schedule.py": {"tags"},  # of a deployment
     "flows/notifications.py": {"text"},  # of a message
