@@ -90,7 +90,8 @@ def place_at(pipeline: Pipeline, column: str, times: NDArray[Any], start: Moment
     dated = times.dtype.kind == "M"
     update: Json = {name: format_moment(cut) if dated else float(cut) for name, cut in cuts.items()}
     update |= {"time": column, "group": "", "split_column": "", "gap": delay or config.gap}
-    return replace(pipeline, preprocess=config.model_copy(update=update))
+    judged = pipeline.validate.model_copy(update={"slices": {}})  # of other test rows
+    return replace(pipeline, preprocess=config.model_copy(update=update), validate=judged)
 
 
 def _run(
@@ -177,7 +178,7 @@ def describe_result(result: Json) -> str:
     value = result["scores"][result["moment"]]
     n_moved = len(result["moved"][result["moment"]])
     moved = f", {n_moved} moved" if n_moved else ""
-    rows = f"{result['rows']:,} rows until {result['until']}"
+    rows = f"{result['rows']:,} row{'s' * (result['rows'] != 1)} until {result['until']}"
     return f"{result['architecture']}, {result['metric']} {value:.3g} on {rows}{moved}"
 
 

@@ -47,5 +47,5 @@ def show_past(name: str, span: tuple[str, str, str], time: str, delay: str, sche
 
 
 def _format_policy(policy: dict[str, Any]) -> str:
-    score = f"{policy['metric']} {policy['score']:.4g}"
-    return f"{policy['policy']:<12}{score}, {policy['seconds']:,.0f} s of training, {policy['trainings']} times"
+    score, times = f"{policy['metric']} {policy['score']:.4g}", policy["trainings"]
+    return f"{policy['policy']:<12}{score}, {policy['seconds']:,.0f} s in {times} training{'s' * (times != 1)}"
