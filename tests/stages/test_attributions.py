@@ -16,6 +16,8 @@ from evergreen.stages.deploy import attributions
 from evergreen.stages.deploy.endpoint import Endpoint
 from tests.stages.writers import SONG, save_writer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory, random_model):

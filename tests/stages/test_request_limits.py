@@ -11,6 +11,7 @@ import pytest
 from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.data.kinds.sound import wav
+from evergreen.stages.deploy import request_body
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
 from tests.stages.bombs import BOMBS, film, picture, rows, sound
@@ -183,3 +184,47 @@ def test_hosts_are_names():
     for wrong in ("*", "a:80", "http://a", "a/b", "", "a\nb"):
         with pytest.raises(PipelineError, match="allowed_hosts"):
             build(DeployConfig, {"allowed_hosts": [wrong]}, "deploy")
+
+
+SPACE = " " * request_body.LONG_BYTES
+LONG = [
+    '{"rows": [{"a": 1, "b": [1.5, NaN, "]}"]}, {"a": {"rows": [2]}}]}',
+    '\n{ "rows" :\t[ {"ä": "\\ud800"} , 3,null ] } \r\n',
+    '{"rows": [{"a": 1}]}',
+    '{"rows": []}',
+    '{"rows": [1], "more": 2}',
+    '{"rows": [1], "rows": [2]}',
+    '{"more": [1]}',
+    '{"a": 1, "a": 2}',
+    "[1]",
+    '{"rows": [1]} x',
+    '{"rows": [1,]}',
+    '{"rows": [1 2]}',
+    '{"rows": [1}',
+    '{"rows": [1]\xa0}',
+    '\ufeff{"rows": [1]}',
+    '{"rows": [' + "[" * 9000,
+    '{"rows": [1' + "0" * 5000 + "]}",
+]
+
+
+@pytest.mark.parametrize("text", LONG)
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16"])
+def test_a_long_body_is_parsed_as_a_short_one_is(text, coding, monkeypatch):
+    body = (text + SPACE).encode(coding, "surrogatepass")
+
+    def parse():
+        try:
+            return repr(request_body._parse(body))
+        except request_body.RequestError as error:
+            return str(error)
+
+    found = parse()
+    monkeypatch.setattr(request_body, "LONG_BYTES", len(body))
+    assert parse() == found
+
+
+def test_rows_of_a_long_body_are_parsed_one_by_one(monkeypatch):
+    monkeypatch.setattr(json, "loads", None)  # it lets no other thread run until all is parsed
+    rows = [{"a": number, "b": "x" * 40} for number in range(1000)]
+    assert request_body._parse(json.dumps({"rows": rows}).encode()) == {"rows": rows}

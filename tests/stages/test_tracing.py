@@ -84,6 +84,7 @@ REQUESTS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_collector_gets_a_span_of_each_request(collector, entry, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test")
@@ -114,6 +115,7 @@ def test_a_collector_gets_a_span_of_each_request(collector, entry, monkeypatch):
     assert 'evergreen_spans_total{outcome="sent"' in figures
 
 
+@pytest.mark.slow
 def test_the_variables_of_opentelemetry_ask_for_it_as_well(collector, entry, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
@@ -127,6 +129,7 @@ def test_the_variables_of_opentelemetry_ask_for_it_as_well(collector, entry, mon
     assert serve(entry).spans is None
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_down_changes_no_answer(entry, caplog):
     pytest.importorskip(tracing.EXPORTER)
     plain, traced = serve(entry), serve(entry, "http://127.0.0.1:9")

@@ -11,7 +11,7 @@ from evergreen.stages.deploy.bulk import answer_body, choose_type, write_answers
 from evergreen.stages.deploy.form_data import CONTENT_TYPE as FORM
 from evergreen.stages.deploy.formats import formats
 from evergreen.stages.deploy.request_body import JSON, RequestError, check_type
-from evergreen.stages.deploy.responses import json_response
+from evergreen.stages.deploy.responses import answer_rows, json_response
 from evergreen.stages.deploy.server_events import is_wanted, send_events
 from evergreen.stages.deploy.text_streams import OPTIONS, TextStream, read_sampling
 
@@ -44,7 +44,7 @@ async def predict(endpoint: Endpoint, call: Call) -> Response:
     answers = await endpoint.predict(call, name, served, parse, explained=explained)
     if answer_type != JSON:
         return write_answers(answer_type, Answers([answers]), served)
-    return json_response({"version": served.version, "request_id": call.request_id, "predictions": answers})
+    return await answer_rows({"version": served.version, "request_id": call.request_id}, answers)
 
 
 async def _write(endpoint: Endpoint, call: Call, name: str, served: LoadedVersion, parse: Parse) -> Response:
