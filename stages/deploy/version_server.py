@@ -95,8 +95,10 @@ async def serve(config: Mapping[str, Any], answer: Any) -> None:
 def end_with_parent(endpoint: Endpoint, folder: Path) -> None:
     """Wait until the standard input ends, write the log, send the last spans, and end the process."""
     sys.stdin.buffer.read()
-    for one in filter(None, (endpoint.log, endpoint.spans)):
-        one.close()
+    if endpoint.log:
+        endpoint.log.close()
+    if endpoint.spans:
+        endpoint.spans.close()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
