@@ -1,6 +1,7 @@
 """Forget a row: leave it out from now on, remove what is stored of it and needed by no version, and name the rest."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -14,8 +15,9 @@ from evergreen.core.progress import Progress, no_progress
 from evergreen.data.object_store import ObjectStore
 from evergreen.flows.lineage import trace_row
 from evergreen.flows.update import update
-from evergreen.stages.collect.forgotten import find_rows, mark_forgotten, read_forgotten
-from evergreen.stages.engines import cluster_file, storage_budget
+from evergreen.stages.collect.forgotten import find_marked, find_rows, mark_forgotten, read_forgotten
+from evergreen.stages.collect.stage import open_collected
+from evergreen.stages.engines import cluster_file, storage_budget, versions
 from evergreen.stages.engines.dvc_unreferenced import remove_holders
 from evergreen.stages.forgotten_requests import remove_requests
 from evergreen.stages.pipeline import Pipeline
@@ -32,15 +34,22 @@ class Forgetting:
     n_logged: int = 0  # in a journal that the endpoint is writing
     objects: list[str] = field(default_factory=list)  # removed from DVC's cache and remote
     versions: list[dict[str, Any]] = field(default_factory=list)  # that still hold it
+    released: str = ""  # the version in service
     run: dict[str, Any] | None = None  # what the training brought
 
 
-def find_forgettable(paths: Paths, origin: str) -> pa.Table:
-    """Return the collected rows of an origin. Raises DataError where there are none, nor any that were marked."""
+def find_forgettable(pipeline: Pipeline, paths: Paths, origin: str) -> pa.Table:
+    """Return the collected rows of an origin; where they were marked before, those that the source still has.
+
+    Raises DataError where there never were any.
+    """
     rows = find_rows(paths, origin)
-    if not len(rows) and origin not in [row["origin"] for row in read_forgotten(paths)]:
+    marked = [row for row in read_forgotten(paths) if row["origin"] == origin]
+    if not len(rows) and not marked:
         fix = f"evergreen trace --row {origin!r} names versions that held it"
         raise DataError(f"no collected row of {paths.name} is {origin!r}", fix=fix)
+    with suppress(DataError):  # a source that is gone: the rest is done all the same
+        return rows if len(rows) else find_marked(open_collected(pipeline.collect, paths.root), marked)
     return rows
 
 
@@ -53,7 +62,7 @@ def forget_row(
     `trains`, what the newest candidate was made of stays until a run and another call.
     """
     with exclusive_lock(paths.run_lock, f"{paths.name} is already running"):
-        rows = find_forgettable(paths, origin)
+        rows = find_forgettable(pipeline, paths, origin)
         done = Forgetting(len(rows))
         if len(rows):
             keys = pipeline.collect.id_columns
@@ -65,6 +74,7 @@ def forget_row(
         done.run = update(paths.root, paths.name, progress)
     done.objects = remove_holders(paths.root, origin)
     _remove_shared(paths)
+    done.released = versions.released(paths.root).get(paths.name, "")
     done.versions = [one for one in trace_row(paths, origin) if one["splits"]]
     return done
 

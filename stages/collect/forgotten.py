@@ -16,7 +16,7 @@ from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
 from evergreen.data.arrow import to_numpy
 from evergreen.data.origin_match import match_origin
-from evergreen.data.sources import RESERVED
+from evergreen.data.sources import RESERVED, Source
 from evergreen.stages.collect.compaction import drop_rows
 from evergreen.stages.collect.incremental import content_hashes
 from evergreen.stages.collect.manifest import Part, load_parts
@@ -43,6 +43,13 @@ def find_rows(paths: Paths, origin: str) -> pa.Table:
     return pa.concat_tables([one for one in tables if len(one)] or tables[:1], promote_options="permissive")
 
 
+def find_marked(source: Source, forgotten: Sequence[Forgotten]) -> pa.Table:
+    """Return the rows at the source that are to be forgotten; an empty table where it holds none any more."""
+    tables = (pa.Table.from_batches([batch]) for batch in source.read())
+    found = [one.filter(pa.array(_find_forgotten(one, one.column_names, forgotten))) for one in tables]
+    return pa.concat_tables([one for one in found if len(one)] or found[:1], promote_options="permissive")
+
+
 def mark_forgotten(paths: Paths, origin: str, rows: pa.Table, id_columns: Sequence[str]) -> None:
     """Name rows of an origin in the pipeline's file, by `id_columns` where rows have such; those named stay."""
     new: list[Forgotten] = [{"origin": origin}]
@@ -58,23 +65,24 @@ def leave_out(parts: Sequence[Part], forgotten: Sequence[Forgotten], folder: Pat
     """Return the parts without rows to be forgotten, rewritten in `folder`, and how many rows that left out."""
     left, n_out = list[Part](), 0
     for part in parts:
-        gone = _find_forgotten(part, forgotten) if forgotten else np.zeros(part.rows, bool)
+        gone = _find_forgotten(part, part.columns, forgotten) if forgotten else np.zeros(part.rows, bool)
         n_out += int(np.count_nonzero(gone))
         left += drop_rows(part, ~gone, folder) if gone.any() else [part]
     return left, n_out
 
 
-def _find_forgotten(part: Part, forgotten: Sequence[Forgotten]) -> np.ndarray:
-    """Return (rows,) bool: the row is to be forgotten."""
-    gone = np.zeros(part.rows, bool)
-    origins = part.read(["_origin"])["_origin"]
+def _find_forgotten(rows: Part | pa.Table, names: Sequence[str], forgotten: Sequence[Forgotten]) -> np.ndarray:
+    """Return (rows,) bool: the row, which has columns of these names, is to be forgotten."""
+    read = rows.read if isinstance(rows, Part) else rows.select
+    origins = read(["_origin"])["_origin"]
+    gone = np.zeros(len(origins), bool)
     for row in forgotten:
         is_row = to_numpy(match_origin(origins, row["origin"]))
         columns = row.get("columns", ())
-        if columns and {*columns} <= {*part.columns}:
+        if columns and {*columns} <= {*names}:
             of_file = np.flatnonzero(to_numpy(match_origin(origins, row["origin"].rpartition("#")[0])))
-            hashes = content_hashes(part.read(columns).take(pa.array(of_file)))
-            is_row = np.zeros(part.rows, bool)
+            hashes = content_hashes(read(columns).take(pa.array(of_file)))
+            is_row = np.zeros(len(origins), bool)
             is_row[of_file] = [one.hex() == row["content"] for one in hashes]
         gone |= is_row
     return gone

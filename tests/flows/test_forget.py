@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -73,11 +74,16 @@ def test_a_row_goes_from_cache_and_remote_unless_a_version_needs_it(churn, tmp_p
     assert [copy.exists(), findings.exists(), rows.exists()] == [False, True, False]
     assert holders(cache) == held  # what the candidate is made of is in use
     prepare(churn)
+    table = {"request_id": ["r"], "row": [0], "id": pa.nulls(1, "string"), "asked": [{"age": 15.5}]}
+    logged = churn.requests / "2026-01-01" / "a.parquet"
+    logged.parent.mkdir(parents=True)
+    pq.write_table(pa.table(table), logged)  # from a journal that was being written
     sh(churn.root, "git", "add", "-A")
     sh(churn.root, "git", *PERSON, "commit", "-qm", "without it")
     assert main.main(["forget", "churn", "--row", ROW, "--later", "--yes"]) == 0
     assert f"{len(held)} objects removed that no version needs" in capsys.readouterr().out
     assert holders(cache) == holders(remote) == set()
+    assert not logged.exists()
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from evergreen.core.paths import Paths
 from evergreen.data.origin_match import count_origin
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
-from evergreen.stages.collect.forgotten import find_rows, mark_forgotten
+from evergreen.stages.collect.forgotten import find_marked, find_rows, mark_forgotten, read_forgotten
 from evergreen.stages.forgotten_requests import remove_requests
 from evergreen.stages.request_files import COLUMNS, read_requests
 
@@ -56,6 +56,10 @@ def test_a_marked_row_is_left_out_by_the_next_collection(paths):
     assert names(paths) == [f"p{age}" for age in range(40) if age != 16]
     assert not collect.has_changed(CONFIG, paths)
     assert len(find_rows(paths, "people.csv#18")) == 0
+    source = collect.open_collected(CONFIG, paths.root)
+    assert find_marked(source, read_forgotten(paths))["name"].to_pylist() == [
+        "p16"
+    ]  # what is logged of it may go later
 
 
 def test_it_stays_out_where_it_moves_and_another_takes_its_number(paths):

@@ -25,7 +25,7 @@ def forget(
     from evergreen.flows import forgetting
 
     pipeline, paths = open_pipeline(name)
-    n_rows = len(forgetting.find_forgettable(paths, row))
+    n_rows = len(forgetting.find_forgettable(pipeline, paths, row))
     if not yes:
         what = f"{n_rows:,} row{'s' * (n_rows != 1)} of {name}"
         if not sys.stdin.isatty():
@@ -35,6 +35,7 @@ def forget(
     with console_progress() as progress:
         done = forgetting.forget_row(pipeline, paths, row, progress, trains=not later)
     held = [f"{one['version']} ({', '.join(one['splits'])})" for one in done.versions]
+    in_service = not later and done.released in [one["version"] for one in done.versions]
     file = paths.forgotten.relative_to(paths.root)
     lines = [
         f"{done.n_rows:,} {'row is' if done.n_rows == 1 else 'rows are'} left out from now on; commit {file}",
@@ -47,6 +48,7 @@ def forget(
         f"  DVC          {len(done.objects):,} objects removed that no version needs",
         f"  still held   {', '.join(held) or 'by no version'}",
         *(["  next         evergreen run, and then this again"] if later else []),
+        *([f"  in service   {done.released}; evergreen approve {name} puts the candidate there"] if in_service else []),
     ]
     value = {"pipeline": name, "row": row, "file": str(file), **vars(done)}
     return CommandResult(value, "\n".join(lines))
