@@ -26,4 +26,4 @@ def run(seed: int) -> dict[str, float]:
         run_stages(paths, {"preprocess": {"seed": seed}})
         validate(ValidateConfig(), paths, released=None)
         scores = read_json(paths.evaluation / METRICS)["test"]
-    return {"accuracy": scores["accuracy"], "log_loss": scores["log_loss"]}
+    return {name: scores[name]["value"] for name in ("accuracy", "log_loss")}
