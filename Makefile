@@ -10,9 +10,6 @@ EXTRAS := audio,delta,demo,dev,docs,excel,graphs,onnx,otel,pretrained,sql
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action ignore -c constraints.txt
 IN_ORDER := --dist loadfile --no-loadscope-reorder
 ON_ALL_CORES := --numprocesses auto --maxprocesses 8 $(IN_ORDER)
-HALF := $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) + 1) / 2 )))
-WITHOUT_ENGINES := tests --ignore=tests/slow --ignore=tests/cluster
-PYTEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 NEEDED := not clients and (short or not machines)
 TWO_AT_ONCE := --numprocesses 2 $(IN_ORDER)
 PREPARE := import pathlib, evergreen.stages.engines.versions as versions; versions.prepare(pathlib.Path.cwd())
@@ -25,27 +22,15 @@ define step
 @echo "$(1)"; { $(2); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
 endef
 
-.PHONY: run test test-without-engines test-engines clients cluster-test check bench chaos loop soak reference docs image \
-  lock stop
+.PHONY: run test clients cluster-test check bench chaos loop soak reference docs image lock stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
 	@$(BIN)/evergreen run $(PIPELINE)
 
 test: $(READY)         ## FAST=1 leaves out what starts an engine, and what takes long
-ifdef FAST
-	@$(PYTEST) $(WITHOUT_ENGINES) $(ON_ALL_CORES) -m "not slow"
-else
-	@echo "tests with engines and tests without run side by side; what each says is shown when it ends"
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-without-engines test-engines
-endif
-
-# Side by side, for each waits now and then; the first takes half of the cores.
-test-without-engines:
-	@PYTEST_XDIST_AUTO_NUM_WORKERS=$(HALF) $(PYTEST) $(WITHOUT_ENGINES) $(ON_ALL_CORES)
-
-test-engines:
-	@$(PYTEST) tests/slow tests/cluster -m "$(NEEDED)" -rs $(TWO_AT_ONCE)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/slow --ignore=tests/cluster $(ON_ALL_CORES) $(if $(FAST),-m "not slow")
+	@$(if $(FAST),,OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow tests/cluster -m "$(NEEDED)" -rs $(TWO_AT_ONCE))
 
 clients: $(READY)      ## what installs other projects for a minute: kserve's client, and the benchmark beside other servers
 	@$(BIN)/python -m pytest tests/slow -m clients
