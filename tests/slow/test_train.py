@@ -166,7 +166,7 @@ def test_what_only_a_worker_sees_to_be_wrong_is_one_clear_message(clone):
     kinds = {"image": {"kind": "image", "source": str(clone / "vit")}}
     preprocess.run(PreprocessConfig(target="label", kinds=kinds, leakage_checks="off"), paths, task="classification")
     write_json(paths.select, {"architecture": "pretrained"})
-    tuned = tune.run(TuneConfig(time_budget_s=30, trials=1), paths, task="classification")
+    tuned = tune.run(TuneConfig(time_budget_s=300, trials=1), paths, task="classification")
     assert re.match(r"every trial failed \(pretrained .*vit: .*safetensors.*\), so the defaults stay", tuned["why"])
     with pytest.raises(PipelineError, match=r"pretrained .*vit: .*safetensors"):
         train.run(TrainConfig(epochs=1), paths, task="classification")
