@@ -26,7 +26,7 @@ from tests.slow.prefect_api import open_api
 CELLS = [
     Cell("preprocess", "Prefect"),
     Cell("collect", "SIGINT twice"),
-    Cell("train", "GCS"),
+    Cell("train", "driver"),
     Cell("release", "driver"),
 ]
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
