@@ -8,8 +8,9 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self
+from typing import Any, ClassVar, ParamSpec, Self
 from urllib.parse import quote
 
 import httpx
@@ -17,14 +18,13 @@ import httpx
 from evergreen.api import is_rows, to_table
 from evergreen.core.errors import OutageError, UserError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 ARROW, NDJSON, EVENTS = "application/vnd.apache.arrow.stream", "application/x-ndjson", "text/event-stream"
 AGAIN = {429, 502, 503, 504}  # too much waits, or who would answer is being replaced
 FIRST_WAIT_S, MAX_WAIT_S = 0.2, 30.0
 CUT_OFF = "the text was cut off; ask again"
-Step = tuple[float, dict[str, Any], bool]  # seconds to wait, then what to send, and whether the answer is read bit by bit
+Step = tuple[
+    float, dict[str, Any], bool
+]  # seconds to wait, then what to send, and whether the answer is read bit by bit
 Steps = Generator[Step, httpx.Response | httpx.TransportError, Any]
 Parameters = ParamSpec("Parameters")
 
@@ -90,8 +90,10 @@ class _Requests:
             return [json.loads(line) for line in response.content.splitlines()]
         import pyarrow as pa
 
-        body = _encode(to_table(frame))
-        response = yield from self._send(path, content=body, headers={"Content-Type": ARROW})
+        table, body = to_table(frame), io.BytesIO()
+        with pa.ipc.new_stream(body, table.schema) as writer:
+            writer.write_table(table)
+        response = yield from self._send(path, content=body.getvalue(), headers={"Content-Type": ARROW})
         return pa.ipc.open_stream(response.content).read_all()
 
     @_request
@@ -161,19 +163,9 @@ class Client(_Requests):
             EndpointError: the endpoint refused the row or an option, and says why.
             OutageError: nobody answered, or the text was cut off.
         """
-        response = self._run(self._open(name, row, version, options))
-        last: dict[str, Any] = {}
-        try:
-            for line in filter(None, response.iter_lines()):
-                last = _read_event(line)
-                if "text" in last:
-                    yield last["text"]
-        except httpx.TransportError as error:
-            raise OutageError(CUT_OFF, place=self.url) from error
-        finally:
-            response.close()
-        if "text" in last or not last:
-            raise OutageError(CUT_OFF, place=self.url)
+        with closing(self._run(self._open(name, row, version, options))) as response, _whole_text(self.url) as read:
+            for line in response.iter_lines():
+                yield from read(line)
 
     def _run(self, steps: Steps) -> Any:
         wait_s, request, is_stream = next(steps)
@@ -211,19 +203,11 @@ class AsyncClient(_Requests):
         self, name: str, row: Mapping[str, Any], *, version: str = "", **options: Any
     ) -> AsyncIterator[str]:
         """Yield the text that a pipeline writes for a row, as `Client.stream` does, with `async for`."""
-        response = await self._run(self._open(name, row, version, options))
-        last: dict[str, Any] = {}
-        try:
-            async for line in response.aiter_lines():
-                last = _read_event(line) if line else last
-                if line and "text" in last:
-                    yield last["text"]
-        except httpx.TransportError as error:
-            raise OutageError(CUT_OFF, place=self.url) from error
-        finally:
-            await response.aclose()
-        if "text" in last or not last:
-            raise OutageError(CUT_OFF, place=self.url)
+        async with aclosing(await self._run(self._open(name, row, version, options))) as response:
+            with _whole_text(self.url) as read:
+                async for line in response.aiter_lines():
+                    for piece in read(line):
+                        yield piece
 
     async def _run(self, steps: Steps) -> Any:
         wait_s, request, is_stream = next(steps)
@@ -246,17 +230,19 @@ def _path(name: str, version: str) -> str:
     return "/".join(["", *(quote(part, safe="") for part in (name, version) if part), "predict"])
 
 
-def _read_event(line: str) -> dict[str, Any]:
-    """Read a server-sent event: a piece of text, or at last the whole."""
-    event: dict[str, Any] = json.loads(line.removeprefix("data: "))
-    return event
+@contextmanager
+def _whole_text(url: str) -> Iterator[Callable[[str], list[str]]]:
+    """Yield what reads the piece in a line of server-sent events. Raises OutageError where the text was cut off."""
+    last: dict[str, Any] = {}
 
+    def read(line: str) -> list[str]:
+        nonlocal last
+        last = json.loads(line.removeprefix("data: ")) if line else last
+        return [last["text"]] if line and "text" in last else []
 
-def _encode(table: pa.Table) -> bytes:
-    """Write a table as a stream of Arrow."""
-    import pyarrow as pa
-
-    file = io.BytesIO()
-    with pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table)
-    return file.getvalue()
+    try:
+        yield read
+    except httpx.TransportError as error:
+        raise OutageError(CUT_OFF, place=url) from error
+    if "text" in last or not last:  # at last comes the whole
+        raise OutageError(CUT_OFF, place=url)

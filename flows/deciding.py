@@ -9,12 +9,12 @@ from pathlib import Path
 from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths
 from evergreen.flows.approval import waits_for_person
+from evergreen.flows.links import HOUR
 from evergreen.stages.engines import registration, versions
 from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import Pipeline, names, read
 
 LIMIT_S = 600.0  # of a release, which starts engines
-HOUR = 3600.0
 PROGRAM = [sys.executable, "-P", "-m", "evergreen.cli.main"]
 
 
