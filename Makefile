@@ -22,7 +22,7 @@ define step
 @echo "$(1)"; { $(2); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
 endef
 
-.PHONY: run test clients cluster-test check bench chaos loop soak reference docs image lock stop
+.PHONY: run test clients cluster-test check bench chaos loop year soak reference docs image lock stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
@@ -51,6 +51,9 @@ chaos: $(READY)        ## AGAIN=1 strikes what passed, too; what a kill at each 
 
 loop: $(READY)         ## one turn of it, told in minutes: drift, late labels, retraining, canary, approval, messages, trace
 	@$(BIN)/python -m benchmarks.loop
+
+year: $(READY)         ## a year of one pipeline in minutes, with kills; goes on where it was ended, writes benchmarks/YEAR.md
+	@$(BIN)/python -m benchmarks.year
 
 soak: $(READY)         ## MINUTES=30; the endpoint under load of all kinds while versions change and replicas die, in benchmarks/SOAK.md
 	@$(BIN)/python -m benchmarks.soak

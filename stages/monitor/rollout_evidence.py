@@ -2,7 +2,8 @@
 
 Four streams of numbers from 0 to 1, one a request or label, each with the mean that it may have at most: errors,
 latency, disagreement and, where labels came, loss. A version is worse where one of them is above its bound, and good
-where all are below.
+where all are below. Only where no labels come does disagreement count to the end: a version that mends what drift broke
+answers otherwise by design, and labels say which of the two is right.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Evidence:
         self.since = datetime.fromisoformat(since)
         self.position: dict[str, int] = {}
         self.labelled: set[Key] = set()
+        self.has_labels = False  # whether any come to this pipeline
         self.streams: dict[str, list[float]] = {"errors": [], "latency": [], "disagreement": [], "loss": []}
         self.bounds = {
             "errors": MAX_ERRORS,
@@ -105,8 +107,9 @@ class Evidence:
 
     def _add_labels(self) -> None:
         """Compare losses where labels came: of the same row where a shadow answered it, else of one and another."""
-        first = f"{int(self.since.timestamp() * 1e9):020d}"
-        for file in sorted(one for one in self.folder.glob("labels/*.parquet") if one.stem >= first):
+        first, files = f"{int(self.since.timestamp() * 1e9):020d}", sorted(self.folder.glob("labels/*.parquet"))
+        self.has_labels = bool(files)
+        for file in (one for one in files if one.stem >= first):
             table = pq.read_table(file, columns=["request_id", "row", "label"])
             for row in table.to_pylist():
                 key = (row["request_id"], row["row"])
@@ -122,7 +125,7 @@ class Evidence:
 
     def decide(self) -> Decision:
         """Return what the streams say; a version without evidence of one of them is not promoted."""
-        streams, worse, open_names = {}, [], []
+        streams, worse, open_names, good = {}, [], [], []
         for name, numbers in self.streams.items():
             bound, n = self.bounds[name], len(numbers)
             above, below = (log_evidence(numbers, bound, is_above=side) for side in (True, False))
@@ -135,16 +138,18 @@ class Evidence:
             }
             if above >= math.log(len(self.streams) / ALPHA):
                 worse.append(name)
-            elif below < math.log(1 / ALPHA) and (n or name != "loss"):
+            elif below >= math.log(1 / ALPHA):
+                good.append(name)
+            elif n or name != "loss":
                 open_names.append(name)
+        if "loss" in good:
+            worse, open_names = ([name for name in some if name != "disagreement"] for some in (worse, open_names))
+        elif worse == ["disagreement"] and self.has_labels:  # they will tell
+            worse, open_names = [], [*worse, *open_names]
+        verdict, word, names = ("", "open", open_names) if open_names else ("promote", "not worse", good)
         if worse:
-            return Decision("abort", "worse: " + ", ".join(_tell(name, streams[name]) for name in worse), streams)
-        if open_names:
-            told = ", ".join(_tell(name, streams[name]) for name in open_names)
-            return Decision("", f"open: {told}", streams)
-        return Decision(
-            "promote", "not worse: " + ", ".join(_tell(*one) for one in streams.items() if one[1]["n"]), streams
-        )
+            verdict, word, names = "abort", "worse", worse
+        return Decision(verdict, f"{word}: {', '.join(_tell(name, streams[name]) for name in names)}", streams)
 
 
 def differ(first: Any, second: Any, tolerance: float) -> bool:

@@ -23,11 +23,13 @@ def evidence(folder="/nowhere"):
     return Evidence(folder, "v1.0.0", "v2.0.0", START, CanaryConfig())
 
 
-def simulate(random, n, *, errors=0.0, slower=0.2, other=0.1, worse=0.5):
+def simulate(random, n, *, errors=0.0, slower=0.2, other=0.1, worse=0.5, n_labels=None, has_labels=False):
     """What is found after n numbers of each stream, whose means are given."""
     found = evidence()
+    found.has_labels = has_labels
     for name, mean in {"errors": errors, "latency": slower, "disagreement": other, "loss": worse}.items():
-        found.streams[name] = (random.random(n) < mean).astype(float).tolist()
+        count = n if name != "loss" or n_labels is None else n_labels
+        found.streams[name] = (random.random(count) < mean).astype(float).tolist()
     return found.decide().verdict
 
 
@@ -40,7 +42,9 @@ def test_the_error_is_as_stated_however_often_one_looks(bound):
         assert wrong <= 0.05
 
 
-@pytest.mark.parametrize("worse", [{"errors": 0.012}, {"slower": 0.51}, {"other": 0.31}, {"worse": 0.53}])
+@pytest.mark.parametrize(
+    "worse", [{"errors": 0.012}, {"slower": 0.51}, {"other": 0.31, "n_labels": 0}, {"worse": 0.53}]
+)
 def test_a_worse_version_is_seldom_promoted(worse):
     random = np.random.default_rng(2)
     assert np.mean([simulate(random, N_NUMBERS, **worse) == "promote" for _ in range(80)]) <= 0.05
@@ -55,7 +59,16 @@ def test_an_equal_version_is_promoted_in_bounded_time_and_seldom_aborted():
     assert simulate(random, 20) == ""
 
 
-@pytest.mark.parametrize("much", [{"errors": 0.5}, {"slower": 0.95}, {"other": 0.9}, {"worse": 0.9}])
+def test_what_mends_drift_disagrees_and_labels_decide_about_it():
+    random = np.random.default_rng(5)
+    waits = [simulate(random, 300, other=0.6, n_labels=n, has_labels=True) for n in (0, 20)]
+    assert waits == ["", ""]
+    ends = [simulate(random, 1000, other=0.6, worse=mean, has_labels=True) for mean in (0.3, 0.75)]
+    assert ends == ["promote", "abort"]
+    assert simulate(random, 300, other=0.6, slower=0.95, has_labels=True, n_labels=0) == "abort"
+
+
+@pytest.mark.parametrize("much", [{"errors": 0.5}, {"slower": 0.95}, {"other": 0.9, "n_labels": 0}, {"worse": 0.9}])
 def test_what_is_much_worse_is_aborted_soon(much):
     random = np.random.default_rng(4)
     assert [simulate(random, 100, **much) for _ in range(50)].count("abort") >= 48
