@@ -14,20 +14,33 @@ from typing import Any
 
 import psutil
 import ray
-from ray.train.torch import TorchConfig
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 
 from evergreen.stages.engines import cluster_file, ray_node
 
 TIMEOUT_SECONDS = 1800  # of an operation between all processes, torch's own
+IDLE_HELPERS = {"DatasetsCallback", "PlacementGroupCleanerCallback"}  # no Dataset of Ray's; groups end with the command
+WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"  # of machines that a cloud takes back: this one nobody does
 
 
 def choose_torch_config(root: Path, backend: str, timeout_s: int = TIMEOUT_SECONDS) -> TorchConfig:
     """Return how the processes of a training meet: in Ray's folder on this machine, at a port of a real cluster."""
     if cluster_file.read(root).address:
         return ClusterTorchConfig(backend, timeout_s=timeout_s)
+    os.environ.setdefault(WATCHER, "0")
     folder = (ray_node.load_up(root.resolve()) or {})["folder"]
     return FileTorchConfig(backend, timeout_s=timeout_s, folder=folder)
+
+
+class LeanTorchTrainer(TorchTrainer):
+    """Train without those helpers of Ray Train that would idle: each is a process and starts as long as a worker."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [one for one in super()._create_default_callbacks() if type(one).__name__ not in IDLE_HELPERS]
+
+    def _register_sigint_handler(self, controller: Any) -> None:  # noqa: ARG002
+        """Leave Ctrl-C to the command: Ray's handler swallows it and stays on after the run."""
 
 
 @dataclass

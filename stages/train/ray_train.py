@@ -72,15 +72,14 @@ def build_ray_trainer(
     """
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
 
     from evergreen.stages.engines import ray_watch
-    from evergreen.stages.engines.torch_group import choose_torch_config
+    from evergreen.stages.engines.torch_group import LeanTorchTrainer, choose_torch_config
 
     fewest, most = config.worker_range
     each = worker_resources(fewest, config.device, ray_watch.ask(ray.cluster_resources))
     cuda = "GPU" in each
-    trainer = TorchTrainer(
+    return LeanTorchTrainer(
         work,
         train_loop_config=values,
         torch_config=choose_torch_config(paths.root, "nccl" if cuda else "gloo", **how),
@@ -96,8 +95,6 @@ def build_ray_trainer(
             failure_config=FailureConfig(max_failures=config.max_failures),
         ),
     )
-    trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
-    return trainer
 
 
 def fit_or_explain(trainer: TorchTrainer) -> Any:
