@@ -24,7 +24,7 @@ collect: {uri: "sklearn:digits"}
 preprocess: {target: digit}
 select: {architectures: [linear], folds: 0}
 tune: {time_budget_s: 0}
-train: {epochs: 2}
+train: {epochs: 2, train_on_validation: false}
 release: ask
 """  # nothing is served: that would take most of the time
 EVERGREEN = [sys.executable, "-m", "evergreen.cli.main"]
