@@ -39,7 +39,7 @@ class LeanTorchTrainer(TorchTrainer):
     def _create_default_callbacks(self) -> list[Any]:
         return [one for one in super()._create_default_callbacks() if type(one).__name__ not in IDLE_HELPERS]
 
-    def _register_sigint_handler(self, controller: Any) -> None:  # noqa: ARG002
+    def _register_sigint_handler(self, controller: Any) -> None:
         """Leave Ctrl-C to the command: Ray's handler swallows it and stays on after the run."""
 
 
