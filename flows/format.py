@@ -72,7 +72,8 @@ def format_monitored(latest: Mapping[str, Any]) -> str:
 
     one, parts = latest["estimated"], []
     if one:
-        parts.append(f"{number_text(one['mean'])} estimated ({number_text(one['low'])} to {number_text(one['high'])})")
+        span = latest.get("unsure") or f"{number_text(one['low'])} to {number_text(one['high'])}"
+        parts.append(f"{number_text(one['mean'])} estimated ({span})")
     if latest["true"] is not None:
         parts.append(f"{number_text(latest['true'])} true ({latest['labels']:,} labels)")
     return f"{label(latest['metric'])} {', '.join(parts)}" if parts else ""

@@ -78,7 +78,8 @@ def find_alarms(retrain: RetrainConfig, latest: Json | None) -> dict[str, str]:
     if latest is None:
         return {}
     alarms, moved = {}, latest["moved"]
-    told = [*([latest["rule"]] if latest["rule"] else []), *moved[:MAX_TOLD]]
+    unsure = f"the estimated score is {latest['unsure']}" if latest["unsure"] else ""
+    told = [*filter(None, [latest["rule"], unsure]), *latest["slices_moved"][:MAX_TOLD], *moved[:MAX_TOLD]]
     if told:
         alarms["drift"] = "; ".join(told) + (f"; and {len(moved) - MAX_TOLD} more" if len(moved) > MAX_TOLD else "")
     side = "true" if latest["loss"]["true"] is not None else "estimated"

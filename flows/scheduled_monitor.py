@@ -28,7 +28,8 @@ def monitor(name: str) -> Any:
         return Cancelled(message=error.problem)
     if latest is None:
         return Completed(message="no window is full")
-    lines = [*(f"- {text}" for text in latest["moved"]), latest["rule"], format_monitored(latest), latest["assumes"]]
+    lines = [f"- {text}" for text in (*latest["slices_moved"], *latest["moved"])]
+    lines += [latest["rule"], format_monitored(latest), latest["assumes"]]
     create_markdown_artifact(key=f"{name.replace('_', '-')}-requests", markdown="\n\n".join(filter(None, lines)))
     if reason := reason_to_run(pipeline.operation.retrain, paths, latest):
         begin_run(name, reason)

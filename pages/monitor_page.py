@@ -29,6 +29,7 @@ def page(name: str, findings: Json) -> str:
             Section("What moved", _moved(latest, findings)),
             Section("How far over time", _distances(windows)),
             Section("Estimated and true score", _scores(windows, latest)),
+            Section("Slices of the newest window", _slices(latest)),
             Section("Requests by version", _versions(windows)),
         ],
         footer=FOOTER.replace("`", ""),
@@ -45,6 +46,10 @@ def _verdict(latest: Json | None) -> tuple[str, str, str]:
         return "wait", "Nothing to say yet", "No window is full."
     if latest["rule"]:
         return "keep", "The labels contradict the estimate", latest["rule"]
+    if latest["unsure"]:
+        return "keep", "The estimated score is a guess", f"It is {latest['unsure']}."
+    if latest["slices_moved"] and not latest["moved"]:
+        return "keep", "Some answers are worse than before", latest["slices_moved"][0]
     if not latest["moved"]:
         return "release", "Nothing moved", "The newest window looks like the rows that the model was made from."
     n = latest["n_moved"]
@@ -57,7 +62,8 @@ def _cards(windows: Sequence[Json], latest: Json | None) -> list[tuple[str, str,
     metric, cards = label(latest["metric"]), []
     if one := latest["estimated"]:
         span = f"{number_text(one['low'])} to {number_text(one['high'])}"
-        cards.append((f"{metric}, estimated", number_text(one["mean"]), [span]))
+        notes = ["not to be trusted"] if latest["unsure"] else [span]
+        cards.append((f"{metric}, estimated", number_text(one["mean"]), notes))
     if latest["metric"]:
         true = "—" if latest["true"] is None else number_text(latest["true"])
         cards.append((f"{metric}, true", true, [f"{latest['labels']:,} labels"]))
@@ -80,7 +86,7 @@ def _errors(findings: Json) -> list[tuple[str, str, list[str]]]:
 def _moved(latest: Json | None, findings: Json) -> list[Mark]:
     problems = [Text(f"{version} is compared with nothing: {one['problem']}", note=True)
                 for version, one in findings["versions"].items() if one["problem"]]  # fmt: skip
-    moved = latest["moved"] if latest else []
+    moved = [*latest["slices_moved"], *latest["moved"]] if latest else []
     return [Items([[Text(text)] for text in moved]), *problems] if moved else [Text("Nothing."), *problems]
 
 
@@ -115,7 +121,27 @@ def _scores(windows: Sequence[Json], latest: Json | None) -> list[Mark]:
         Line("true, by the labels that came", [(x, root(t["sum"] / t["labels"])) for x, t in truths], "b", dots=True),
     ]
     lines = [line for line in lines if line.points]
-    return [Text(latest["assumes"], note=True), *([Chart(lines, axis, label(latest["metric"]))] if lines else [])]
+    doubt = [Text(f"The newest estimate is {latest['unsure']}.")] if latest["unsure"] else []
+    notes = [*doubt, Text(latest["assumes"], note=True)]
+    return [*notes, *([Chart(lines, axis, label(latest["metric"]))] if lines else [])]
+
+
+def _slices(latest: Json | None) -> list[Mark]:
+    """Return the scores of rows that have something in common, the worst first; nothing where there are no slices."""
+    if not latest or not latest["slices"]:
+        return []
+    sign = 1 if latest["goal"] == "min" else -1
+
+    def loss(facts: Json) -> float:
+        known = facts["true"] if facts["true"] is not None else (facts["estimated"] or {"mean": -sign * 1e300})["mean"]
+        return float(sign * known)
+
+    rows = []
+    for name, facts in sorted(latest["slices"].items(), key=lambda one: -loss(one[1])):
+        one, true = facts["estimated"], facts["true"]
+        span = f"{number_text(one['mean'])} ({number_text(one['low'])} to {number_text(one['high'])})" if one else "—"
+        rows.append([name, facts["rows"], span, "—" if true is None else number_text(true), facts["labels"]])
+    return [Table(["where", "rows", f"{label(latest['metric'])}, estimated", "true", "labels"], rows)]
 
 
 def _versions(windows: Sequence[Json]) -> list[Mark]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field
 
 from evergreen.core.addresses import check_no_secret
-from evergreen.core.config import DIFFERENT, MAX_SHOWN, Section
+from evergreen.core.config import DIFFERENT, MAX_SHOWN, Names, Section
 from evergreen.core.durations import parse_duration
 from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.redaction import VARIABLE
@@ -108,6 +108,8 @@ class MonitorConfig(Section):
     """Rows that are looked at together: fewer notice sooner, more notice less."""
     matters: float = Field(0.1, gt=0, le=1)
     """How far a column must be from the rows that the model was made from: 0 is alike, 1 is apart."""
+    slices: Names = Field([], max_length=100)
+    """Columns by whose values, or thirds, scores are told apart; if left out, up to four columns of few words."""
 
 
 class CanaryConfig(Section):

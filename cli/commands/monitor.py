@@ -46,5 +46,5 @@ def describe_findings(findings: dict[str, Any]) -> list[str]:
     lines += [f"{version} is compared with nothing: {one['problem']}"
               for version, one in findings["versions"].items() if one["problem"]]  # fmt: skip
     lines.append(f"{latest['version']}, {latest['first'][:16]} to {latest['last'][:16]}:")
-    lines += [f"  moved: {text}" for text in latest["moved"]] or ["  nothing moved"]
+    lines += [f"  moved: {text}" for text in (*latest["slices_moved"], *latest["moved"])] or ["  nothing moved"]
     return lines + [f"  {text}" for text in (format_monitored(latest), latest["rule"] or latest["assumes"]) if text]

@@ -69,7 +69,8 @@ def _format_requests(latest: dict[str, Any] | None) -> str:
 
     if latest is None:
         return ""
-    moved = f"{latest['n_moved']} moved" if latest["moved"] else "another rule" if latest["rule"] else "like before"
+    others = "another rule" if latest["rule"] else "a slice is worse" if latest.get("slices_moved") else "like before"
+    moved = f"{latest['n_moved']} moved" if latest["moved"] else others
     return ", ".join(filter(None, [moved, format_monitored(latest)]))
 
 
@@ -80,7 +81,7 @@ def _format_details(pipeline: dict[str, Any]) -> str:
     if "mistake" in pipeline:
         return f"{pipeline['name']}\n  mistake   {pipeline['mistake']}"
     stale, last = "; ".join(f"{stage} ({reason})" for stage, reason in pipeline["stale"].items()), pipeline["last_run"]
-    rollout = pipeline["rollout"] or {"version": "", "pins": {}}
+    rollout, moved = pipeline["rollout"] or {"version": "", "pins": {}}, pipeline["requests"] or {}
     shown = {
         "problem": pipeline["problem"] if pipeline["state"] in ("failed", "overdue") else None,
         "stale": stale or "nothing",
@@ -97,7 +98,7 @@ def _format_details(pipeline: dict[str, Any]) -> str:
         "last run": f"{last['end']}, {last['started'][:16]}, {last['trigger']}" if last else "none",
         "next run": pipeline["next"],
         "requests": _format_requests(pipeline["requests"]),
-        "moved": "; ".join(pipeline["requests"]["moved"]) if pipeline["requests"] else None,
+        "moved": "; ".join([*moved.get("slices_moved", []), *moved.get("moved", [])]),
     }
     return "\n".join([pipeline["name"], *(f"  {label:<10}{item}" for label, item in shown.items() if item)])
 

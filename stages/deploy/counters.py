@@ -40,6 +40,7 @@ FAMILIES = {  # name → (type, what it says)
     "evergreen_drift": ("gauge", "Distance of the farthest column in the newest window of requests, 0 to 1."),
     "evergreen_columns_moved": ("gauge", "Columns that moved in the newest window of requests."),
     "evergreen_score_estimated": ("gauge", "Estimated score in the newest window of requests."),
+    "evergreen_estimate_unsure": ("gauge", "1 where so many rows are out of the trained range that it is a guess."),
     "evergreen_score_true": ("gauge", "Score in the newest window of requests, by the labels that came."),
 }
 Sample = tuple[str, dict[str, str], float]  # name, labels, value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from evergreen.stages.monitor.estimate import CONFIDENCE
 from evergreen.stages.monitor.reference import Reference
 from evergreen.stages.monitor.request_windows import Window
 from evergreen.stages.monitor.row_scores import GOALS, RMSE, estimate_features, loss_of, score_rows, to_arrays
+from evergreen.stages.monitor.slices import MIN_FAR, find_far_rows, find_slices
 
 MAX_COLUMNS = 12  # whose distances a window keeps: those that moved farthest
 WIDTH = 1.96  # standard errors from an estimate to an end of its interval
@@ -26,11 +27,15 @@ ASSUMES = (
     "The estimate supposes that what the model sees still means what it meant: without labels nobody can check that "
     "the rule behind the answers has not changed (concept drift)."
 )
+NOTHING = {"labels": 0, "sum": 0.0, "squares": 0.0}
 Json = dict[str, Any]
 
 
-def describe_window(window: Window, reference: Reference | None, floor: float) -> Json:
-    """Return what monitor.json stores of a window; without a reference only what came."""
+def describe_window(window: Window, reference: Reference | None, floor: float, sliced: Sequence[str] = ()) -> Json:
+    """Return what monitor.json stores of a window; without a reference only what came.
+
+    `sliced` are the columns by whose values its scores are told apart. Raises PipelineError where one is no input.
+    """
     times = window.rows["time"]
     latency = np.quantile(window.rows["latency_ms"].to_numpy(), [0.5, 0.95, 0.99]).round(3).tolist()
     facts: Json = {
@@ -43,12 +48,14 @@ def describe_window(window: Window, reference: Reference | None, floor: float) -
         "columns": [],
         "moved": [],
         "estimate": None,
-        "truth": {"labels": 0, "sum": 0.0, "squares": 0.0},
+        "unsure": "",
+        "truth": NOTHING.copy(),
+        "slices": {},
     }
-    return facts | (_compare(window, reference, floor) if reference else {})
+    return facts | (_compare(window, reference, floor, sliced) if reference else {})
 
 
-def _compare(window: Window, reference: Reference, floor: float) -> Json:
+def _compare(window: Window, reference: Reference, floor: float, sliced: Sequence[str]) -> Json:
     asked, answered = (pa.Table.from_struct_array(combine_chunks(window.rows[name])) for name in ("asked", "answered"))
     rows = reference.restore(asked)
     try:
@@ -59,12 +66,34 @@ def _compare(window: Window, reference: Reference, floor: float) -> Json:
     logged = rows.select([name for name in rows.column_names if name in asked.column_names])
     changes = find_changes(reference, logged, answered, unusual, groups, floor)
     features = estimate_features(to_arrays(answered), encoded, reference.metric) if reference.model else None
-    estimate = reference.model.estimate(features, groups) if reference.model and features is not None else None
+
+    def estimate(mask: np.ndarray[Any, Any]) -> Json | None:
+        if reference.model is None or features is None or not mask.any():
+            return None
+        found = reference.model.estimate(features[mask], np.unique(groups[mask], return_inverse=True)[1])
+        return {name: round(value, 6) for name, value in vars(found).items()}
+
+    slices = find_slices(reference.rows, logged, [*sliced]) if reference.metric else ()
     return {
         "columns": [change.to_json() for change in changes[:MAX_COLUMNS]],
         "moved": [f"{change.column}: {change.text}" for change in changes if change.matters],
-        "estimate": estimate and {name: round(value, 6) for name, value in vars(estimate).items()},
+        "estimate": (whole := estimate(np.ones(len(groups), bool))),
+        "unsure": _doubt(reference.rows, logged) if whole else "",
+        "slices": {
+            name: {"rows": int(mask.sum()), "estimate": estimate(mask), "truth": NOTHING.copy()}
+            for name, mask in slices
+        },
     }
+
+
+def _doubt(before: pa.Table, rows: pa.Table) -> str:
+    """Say that the estimate of a window is a guess, for rows far out of what the model was made from; else ""."""
+    share, columns = find_far_rows(before, rows)
+    if share < MIN_FAR:
+        return ""
+    named = ", ".join(columns[:3]) + (f" and {len(columns) - 3} more" if len(columns) > 3 else "")
+    where = f"in {named}" if named else "in one column or another"
+    return f"not to be trusted: {share:.0%} of the rows lie far out of the trained range, {where}"
 
 
 def find_repeated(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
@@ -74,12 +103,27 @@ def find_repeated(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     return np.unique(whole, return_inverse=True)[1]
 
 
-def add_truth(window: Json, reference: Reference, answered: pa.Table, labels: pa.Array) -> None:
-    """Add the scores of answers whose labels came to those of their window."""
+def add_truth(
+    window: Json,
+    reference: Reference,
+    asked: pa.Table,
+    answered: pa.Table,
+    labels: pa.Array,
+    sliced: Sequence[str] = (),
+) -> None:
+    """Add the scores of answers whose labels came to those of their window, and of its slices."""
     scores = score_rows(reference.spec, reference.metric, answered, labels)
     if scores is None:
         return
-    truth = window["truth"]
+    _add(window["truth"], scores)
+    rows = reference.restore(asked)
+    logged = rows.select([name for name in rows.column_names if name in asked.column_names])
+    for name, mask in find_slices(reference.rows, logged, [*sliced]):
+        if name in window.get("slices", {}):
+            _add(window["slices"][name]["truth"], scores[mask])
+
+
+def _add(truth: Json, scores: np.ndarray[Any, Any]) -> None:
     truth["labels"] += len(scores)
     truth["sum"] += float(scores.sum())
     truth["squares"] += float((scores**2).sum())
@@ -88,17 +132,51 @@ def add_truth(window: Json, reference: Reference, answered: pa.Table, labels: pa
 def summarise(windows: Sequence[Json], metric: str) -> Json:
     """Return what people and programs are told of the newest window: what moved, the estimated and the true score."""
     window = windows[-1]
-    truth, n = window["truth"], window["truth"]["labels"]
+    own = [one for one in windows if one["version"] == window["version"]]
     summary: Json = {key: window[key] for key in ("version", "first", "last", "moved")}
     summary["n_moved"] = len({one["column"] for one in window["columns"] if one["matters"]})
     summary |= {"drift": max((one["distance"] for one in window["columns"]), default=None), "metric": metric}
-    summary |= {"goal": GOALS.get(metric), "confidence": CONFIDENCE, "labels": n, "assumes": ASSUMES if metric else ""}
-    estimate, mean = window["estimate"], truth["sum"] / n if n >= MIN_LABELS else None
-    summary["estimated"] = estimate and {name: _score(metric, estimate[name]) for name in ("mean", "low", "high")}
-    summary["true"] = None if mean is None else _score(metric, mean)
-    summary["rule"] = find_rule_change([one for one in windows if one["version"] == window["version"]], metric)
+    summary |= {"goal": GOALS.get(metric), "confidence": CONFIDENCE, "assumes": ASSUMES if metric else ""}
+    summary |= _scores(window, metric) | {"unsure": window.get("unsure", "")}
+    summary["rule"] = find_rule_change(own, metric)
+    estimate, mean = window["estimate"], _true_mean(window)
     losses = {"true": mean, "estimated": estimate and estimate["mean"]}
-    return summary | {"loss": {side: None if m is None else loss_of(metric, m) for side, m in losses.items()}}
+    summary["loss"] = {side: None if m is None else loss_of(metric, m) for side, m in losses.items()}
+    slices = {name: _scores(one, metric) | {"rows": one["rows"]} for name, one in window.get("slices", {}).items()}
+    for name, facts in slices.items():
+        of_slice = [one["slices"][name] for one in own if name in one.get("slices", {})]
+        facts["moved"] = find_rule_change(of_slice, metric) or find_fall(of_slice, metric)
+    summary["slices"] = slices
+    summary["slices_moved"] = [f"where {name}: {facts['moved']}" for name, facts in slices.items() if facts["moved"]]
+    return summary
+
+
+def _scores(part: Mapping[str, Any], metric: str) -> Json:
+    """Return the scores of a window, or of a slice of one."""
+    estimate, mean = part["estimate"], _true_mean(part)
+    return {
+        "labels": part["truth"]["labels"],
+        "estimated": estimate and {name: _score(metric, estimate[name]) for name in ("mean", "low", "high")},
+        "true": None if mean is None else _score(metric, mean),
+    }
+
+
+def _true_mean(part: Mapping[str, Any]) -> float | None:
+    truth = part["truth"]
+    return truth["sum"] / truth["labels"] if truth["labels"] >= MIN_LABELS else None
+
+
+def find_fall(windows: Sequence[Json], metric: str) -> str:
+    """Say that the newest estimate is far worse than those before it, of one version, the newest last; else ""."""
+    *before, newest = [one["estimate"] for one in windows if one["estimate"]] or [None]
+    if newest is None or newest is not windows[-1]["estimate"] or not before:
+        return ""
+    mean = sum(one["mean"] for one in before) / len(before)
+    error = (newest["high"] - newest["low"]) / (2 * WIDTH)
+    worse = (newest["mean"] - mean) * (1 if metric == RMSE else -1)
+    if worse <= FAR * error:
+        return ""
+    return f"{metric} is estimated {_score(metric, newest['mean']):.3g}, {_score(metric, mean):.3g} before"
 
 
 def find_rule_change(windows: Sequence[Json], metric: str) -> str:

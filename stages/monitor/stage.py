@@ -79,6 +79,7 @@ def list_samples(name: str, latest: Json) -> list[tuple[str, dict[str, str], flo
         ("evergreen_drift", labels, latest["drift"]),
         ("evergreen_columns_moved", labels, latest["n_moved"]),
         ("evergreen_score_estimated", score, estimated.get("mean")),
+        ("evergreen_estimate_unsure", labels, float(bool(latest["unsure"])) if estimated else None),
         ("evergreen_score_true", score, latest["true"]),
     ]
     return [sample for sample in samples if sample[2] is not None]
@@ -119,7 +120,7 @@ class Monitor:
         if not self.labels.new or not windows:
             return
         spans = Spans(windows)
-        for key, first, table in read_pieces(self.paths.requests, {}, ["request_id", "row", "answered"]):
+        for key, first, table in read_pieces(self.paths.requests, {}, ["request_id", "row", "asked", "answered"]):
             for place, rows in spans.split(key, first, table):
                 self._add_labels(windows[place], pa.Table.from_batches(rows.to_batches()), new_only=True)
 
@@ -131,7 +132,8 @@ class Monitor:
         findings, unfinished = self.findings, dict[str, int]()
         windows = read_windows(self.paths.requests, findings["position"], self.config.window, unfinished)
         for n_windows, window in enumerate(windows, 1):
-            described = describe_window(window, self.reference(window.version), self.config.matters)
+            reference = self.reference(window.version)
+            described = describe_window(window, reference, self.config.matters, self.config.slices)
             self._add_labels(described, window.rows, new_only=False)
             findings["windows"] = [*findings["windows"], described][-MAX_WINDOWS:]
             findings["position"] |= {key: end for key, (_, end) in window.spans.items()}
@@ -177,5 +179,8 @@ class Monitor:
         taken = self.labels.take(rows, new_only=new_only)
         reference = self.reference(window["version"]) if taken else None
         if taken and reference:
-            answered = pa.Table.from_struct_array(combine_chunks(rows["answered"]).take(pa.array(taken[0])))
-            add_truth(window, reference, answered, taken[1])
+            asked, answered = (
+                pa.Table.from_struct_array(combine_chunks(rows[side]).take(pa.array(taken[0])))
+                for side in ("asked", "answered")
+            )
+            add_truth(window, reference, asked, answered, taken[1], self.config.slices)

@@ -88,7 +88,7 @@ def test_requests_rows_and_seconds_are_counted_by_pipeline_version_and_status(st
     assert found["evergreen_queue_rows", of] == found["evergreen_body_bytes", ("memory",)] == 0
     assert found["evergreen_log_rows_total", ("dropped",)] == 0
     families = re.findall(r"^# TYPE (\S+) ", ask(endpoint, "GET", "/metrics").text, re.MULTILINE)
-    others = {"drift", "columns_moved", "score_estimated", "score_true"}  # not of this pipeline
+    others = {"drift", "columns_moved", "score_estimated", "score_true", "estimate_unsure"}  # not of this pipeline
     others |= {"first_piece_seconds", "rollout_requests_total", "spans_total"}
     assert set(families) == counters.FAMILIES.keys() - {f"evergreen_{name}" for name in others}
 
@@ -156,6 +156,7 @@ def test_a_trace_goes_on_with_a_span_of_the_endpoint(start, given, passes):
 def test_what_the_monitor_found_is_told_too(start, tmp_path):
     endpoint = start()
     latest = {"version": "v1.0.0", "drift": 0.25, "n_moved": 2, "metric": "accuracy", "true": None}
+    latest["unsure"] = "not to be trusted"
     samples = list_samples("sizes", latest | {"estimated": {"mean": 0.91}})
     write_json(tmp_path / ".evergreen" / "monitor" / "sizes" / "figures.json", {"samples": samples}, sort=False)
     found = figures(endpoint)

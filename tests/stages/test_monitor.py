@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.data import prepared
 from evergreen.stages.answer_table import Answers
@@ -21,7 +22,9 @@ from evergreen.stages.monitor.estimate import ScoreModel
 from evergreen.stages.monitor.findings import find_rule_change
 from evergreen.stages.monitor.reference import Reference, open_reference, write_reference
 from evergreen.stages.monitor.row_scores import find_metric
+from evergreen.stages.monitor.slices import find_far_rows, find_slices
 from evergreen.stages.operation import MonitorConfig
+from evergreen.stages.request_files import read_requests
 
 START = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
 VERSION = "v1.0.0"
@@ -359,3 +362,51 @@ def test_what_one_window_cannot_show_several_do():
     found = find_rule_change(before + windows(5, 80), "accuracy")
     assert found.startswith("accuracy is 0.8 by 400 labels where it was 0.895 by 2,100 before: ")
     assert find_rule_change(before + windows(5, 99), "accuracy") == ""  # better is no alarm
+
+
+def test_answers_far_out_of_the_trained_range_are_estimated_in_doubt(watch):
+    watched = watch()
+    watched.ask(200)
+    assert watched.look()["latest"]["unsure"] == ""
+    right = watched.ask(200, change=scaled("mean_area", 10.0))
+    latest = watched.look()["latest"]
+    assert latest["unsure"].startswith("not to be trusted: ")
+    assert latest["unsure"].endswith("% of the rows lie far out of the trained range, in mean_area")
+    assert latest["estimated"]["mean"] > right.mean() + 0.1  # it is so wrong that it has to be said
+    assert latest["unsure"] in (watched.paths.monitor / monitor.PAGE).read_text()
+
+
+def test_the_slice_whose_answers_are_worse_is_named(watch):
+    watched, config = watch(), CONFIG.model_copy(update={"slices": ["mean_area"]})
+    watched.ask(400, batch=100)
+    limit = np.quantile(open_reference(watched.paths, VERSION).rows["mean_area"], 2 / 3)
+    other = {"benign": "malignant", "malignant": "benign"}
+    log = pa.concat_tables(read_requests(watched.paths.requests))
+    for place, asked in zip(watched.truth, log["asked"].to_pylist(), strict=True):
+        if asked["mean_area"] > limit and place[0] in ("r2", "r3"):  # of those another class is true from now on
+            watched.truth[place] = other[watched.truth[place]]
+    watched.label(watched.truth)
+    latest = watched.look(config)["latest"]
+    assert [name.split()[1] for name in latest["slices"]] == ["up", "from", "above"]
+    assert sum(one["rows"] for one in latest["slices"].values()) == 200
+    (found,) = latest["slices_moved"]
+    assert found.startswith("where mean_area above ")
+    assert latest["slices"][found[6:].partition(":")[0]]["true"] < 0.2
+    text = (watched.paths.monitor / monitor.PAGE).read_text()
+    assert found in text
+    assert "Slices of the newest window" in text
+    (watched.paths.monitor / monitor.FILE).unlink()
+    with pytest.raises(PipelineError, match=r"monitor\.slices names 'mean_are'.*mean_area"):
+        watched.look(CONFIG.model_copy(update={"slices": ["mean_are"]}))
+
+
+def test_columns_of_few_words_are_cut_by_themselves():
+    before = pa.table({"age": [1.0, 2.0, 3.0], "plan": ["a", "b", "a"], "name": ["x", "x", "x"]})
+    now = pa.table({"age": [9.0, None, 2.0], "plan": ["b", "c", None], "name": ["x", "x", "y"]})
+    assert {name: mask.tolist() for name, mask in find_slices(before, now, [])} == {
+        "plan = a": [False] * 3,
+        "plan = b": [True, False, False],
+    }
+    thirds = {name: mask.tolist() for name, mask in find_slices(before, now, ["age"])}
+    assert [*thirds.values()] == [[False] * 3, [False, False, True], [True, False, False]]
+    assert find_far_rows(before, now) == (pytest.approx(1 / 3), ["age"])
