@@ -39,8 +39,8 @@ COMMAND = """#!/bin/sh
 [ "$1" != new ] || sed -i '{short}' pipelines/*.yaml
 """
 CURL = """#!/bin/bash
-url=$(evergreen status --json | {python} -c 'import json, sys; print(json.load(sys.stdin)["endpoint"])')
-exec {curl} --fail "${{@/http:\\/\\/127.0.0.1:8000/$url}}"
+port=$(grep -o '"http": *[0-9]*' .evergreen/serve.json | grep -o '[0-9]*$')
+exec {curl} --fail "${{@/127.0.0.1:8000/127.0.0.1:$port}}"
 """
 ARCHITECTURE = '''
 """Ridges."""
