@@ -10,11 +10,14 @@ import pytest
 from evergreen.core import parts, redaction
 
 
+LONGEST = {"test_flow.py", "test_installed.py"}  # minutes each, whatever the number of their tests
+
+
 def pytest_collection_modifyitems(items):
     """Begin with the files of few and long tests, so that at the end no worker waits for another."""
     tests = Counter(item.path for item in items)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in slow, tests[item.path], item.path))
+    items.sort(key=lambda item: (item.path.name not in LONGEST, item.path not in slow, tests[item.path], item.path))
 
 
 def pytest_collection_finish():

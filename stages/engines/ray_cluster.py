@@ -162,7 +162,8 @@ def _join(address: str, **options: Any) -> None:
     elif not address.startswith("ray://"):
         list_machines(address)  # where Ray would wait for minutes, or abort
     quietly = {"configure_logging": True, "logging_level": logging.ERROR, "log_to_driver": False}
-    ray.init(address=address, **quietly, **options)
+    with ray_internals.silence_driver():
+        ray.init(address=address, **quietly, **options)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)  # the one that Ray puts there aborts with a page of addresses
 

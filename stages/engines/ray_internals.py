@@ -1,5 +1,8 @@
 """Reach the parts of Ray that it does not promise to keep. All are named here, and in torch_group.py those of Train."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any
 
 TRIED = "2.60.0"  # another version may have moved what follows: run tests/slow and `make cluster-test` with it
@@ -26,6 +29,29 @@ def stay_on_loopback() -> None:
 
     ray_constants.ENABLE_RAY_CLUSTER = False
     worker.print_to_stdstream = lambda *_, **__: None
+
+
+@contextlib.contextmanager
+def silence_driver() -> Iterator[None]:
+    """Let Ray's C++ be silent in a process that connects in the block: a death of Ray is told by Evergreen, in a line.
+
+    Ray says on the standard error that it was told so; what this process writes there meanwhile is lost. Where the
+    environment names a level, that counts.
+    """
+    level = "RAY_BACKEND_LOG_LEVEL"
+    if level in os.environ:
+        yield
+        return
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    os.environ[level] = "fatal"
+    try:
+        yield
+    finally:
+        del os.environ[level]
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def list_nodes(address: str) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ def preparing(paths: Paths, rows: int = 5_000, memory_mb: int = 512) -> subproce
 
 
 def test_killed_at_any_moment_it_ends_as_if_it_never_was(tmp_path):
-    paths, draw = collected(tmp_path, 100_000), random.Random(0)
+    paths, draw = collected(tmp_path, 50_000), random.Random(0)
     process, start = preparing(paths), time.monotonic()
     assert process.wait() == 0
     whole, seconds = folder_version(paths.ready), time.monotonic() - start
