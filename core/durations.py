@@ -3,7 +3,8 @@
 import re
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]|seconds?|minutes?|hours?|days?|weeks?)")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+HOUR, DAY = 3600.0, 86_400.0  # seconds
+SECONDS = {"s": 1, "m": 60, "h": HOUR, "d": DAY, "w": 7 * DAY}
 
 
 def parse_duration(text: str) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-DAY = 86_400.0
+from evergreen.core.durations import DAY
 
 
 @dataclass(frozen=True)

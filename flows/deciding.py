@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+from evergreen.core.durations import HOUR
 from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths
 from evergreen.flows.approval import waits_for_person
-from evergreen.flows.links import HOUR
 from evergreen.stages.engines import registration, versions
 from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import Pipeline, names, read

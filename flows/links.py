@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlencode
 
+from evergreen.core.durations import HOUR
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json, read_secret
 from evergreen.core.paths import Paths
 from evergreen.core.processes import lock_owner
 
 Action = Literal["approve", "reject", "retrain"]
-HOUR = 3600.0
 
 
 @dataclass(frozen=True)

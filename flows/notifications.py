@@ -14,7 +14,7 @@ from typing import Any
 
 from evergreen.core import processes
 from evergreen.core.addresses import fill
-from evergreen.core.durations import parse_duration
+from evergreen.core.durations import DAY, HOUR, parse_duration
 from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import make_private, read_json, write_json
 from evergreen.core.redaction import redact
@@ -24,9 +24,8 @@ from evergreen.stages.pipeline import names, read
 
 FORMAT = 1
 FILE = "notify.yaml"  # of the project: who hears of pipelines that name nobody themselves
-MAX_AGE_S = 3 * 86_400.0  # of an event that waits for a server that takes no message
+MAX_AGE_S = 3 * DAY  # of an event that waits for a server that takes no message
 MAX_WAITING = 1000  # events that wait to be sent
-HOUR = 3600.0
 LOCK_SECONDS = 10.0
 TYPES = {
     "failed": "failure",

@@ -19,10 +19,10 @@ from typing import Any
 
 from evergreen.core import processes
 from evergreen.core.background import in_background
+from evergreen.core.durations import DAY
 from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import make_private, read_json, read_secret
 from evergreen.core.paths import IMPORT_ROOT
-from evergreen.core.retention import DAY
 from evergreen.stages.housekeeping_config import HousekeepingConfig, read_housekeeping
 
 FIRST_PORT = 4200  # Prefect's own; a taken one moves on to the next

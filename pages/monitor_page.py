@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from evergreen.core.durations import DAY
 from evergreen.core.marks import Chart, Items, Line, Mark, Section, StyledText, Table, Text
 from evergreen.pages.layout import render
 from evergreen.pages.wording import label, number_text, percent
@@ -12,7 +13,6 @@ from evergreen.pages.wording import label, number_text, percent
 Json = Mapping[str, Any]
 FOOTER = "Drawn from monitor.json beside it, which `evergreen monitor` brings up to date."
 MAX_LINES = 2  # columns that have a curve of their own
-DAY_SECONDS = 86_400.0
 STYLES = "abc"
 
 
@@ -166,7 +166,7 @@ def _places(windows: Sequence[Json]) -> tuple[list[float], str]:
     if not windows:
         return [], ""
     times = [datetime.fromisoformat(window["last"]) for window in windows]
-    days = [(time - min(times)).total_seconds() / DAY_SECONDS for time in times]
+    days = [(time - min(times)).total_seconds() / DAY for time in times]
     if max(days) < 2:
         return [day * 24 for day in days], f"hours since {min(times):%Y-%m-%d %H:%M}"
     return days, f"days since {min(times):%Y-%m-%d}"

@@ -9,7 +9,6 @@ import pytest
 
 from evergreen.core import parts, redaction
 
-
 LONGEST = {"test_flow.py", "test_installed.py"}  # minutes each, whatever the number of their tests
 
 
