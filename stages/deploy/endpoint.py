@@ -35,6 +35,7 @@ from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
 from evergreen.stages.deploy.request_log import Entry, RequestLog, make_home
 from evergreen.stages.deploy.responses import answer_lifespan, json_response
 from evergreen.stages.deploy.rollout import Rollout, update_rollouts
+from evergreen.stages.deploy.text_process import update_texts
 from evergreen.stages.deploy.tracing import Spans, continue_trace, end_span, follow_setting
 from evergreen.stages.engines import haproxy
 
@@ -73,8 +74,9 @@ class Endpoint:
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Serve what `config` says from now on.
 
-        It is {"revision", "hosts", "home", "grpc", "traces", "needs_key", "replicas", "pipelines", "rollouts"}; the
-        pipelines are {name: {"version", "path", "predictions", "limits"}}, what is beside them stands in rollout.py.
+        It is {"revision", "hosts", "home", "grpc", "traces", "needs_key", "replicas", "texts_apart", "pipelines",
+        "rollouts"}; the pipelines are {name: {"version", "path", "predictions", "limits"}}, what is beside them stands
+        in rollout.py; with "texts_apart" texts are written in processes of their own.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -88,7 +90,9 @@ class Endpoint:
         new = {name: entry for name, entry in wanted.items() if name not in kept or kept[name].entry != entry}
         loads = [loop.run_in_executor(self.loading, LoadedVersion, entry) for entry in new.values()]
         loaded = dict(zip(new, await asyncio.gather(*loads, return_exceptions=True), strict=True))
+        before = self.served
         self.served = kept | {name: one for name, one in loaded.items() if isinstance(one, LoadedVersion)}
+        update_texts(before, self.served, are_apart=config.get("texts_apart", False))
         self.documents = Documents(self.served)
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
         self.hosts, self.grpc_address = config.get("hosts", []), config.get("grpc", "")

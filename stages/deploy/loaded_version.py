@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
@@ -20,12 +21,14 @@ from evergreen.stages.deploy.batching import Batcher
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.counters import BATCH_ROWS, SECONDS, Histogram
 from evergreen.stages.deploy.request_body import RAISE, RequestError, parse_rows, while_connected
+from evergreen.stages.deploy.version_process import VersionProcessError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from starlette.requests import Request
 
     from evergreen.models.text_stream import Piece, Sampling
+    from evergreen.stages.deploy.text_process import TextProcess
 
 QUICK_SECONDS = 0.005  # of the processor: a batch that takes less runs in the event loop, others hardly notice
 LOG = logging.getLogger("ray.serve")  # of the replica
@@ -80,6 +83,7 @@ class LoadedVersion:
             problem = "answers without the probability of one class cannot abstain"
             raise PipelineError(problem, place="deploy.abstain", fix="leave it out")
         self.writes_text = isinstance(task, WritesText)
+        self.texts: TextProcess | None = None  # which writes them in place of this process
         self.first_piece = Histogram(SECONDS)  # until the first piece of a text
         self.example_answer: dict[str, Any] = {}
         self.takes_files = '"format": "byte"' in json.dumps(self.schema)  # small ones may take long to decode
@@ -98,7 +102,15 @@ class LoadedVersion:
         """Return the answers; a client that leaves a slow model frees its place. Raises ClientDisconnect if it did."""
         if self.is_quick:
             return await self.answer(table)
-        return await while_connected(asyncio.create_task(self.answer(table)), request)
+        return await while_connected(asyncio.create_task(self._answer_slowly(table)), request)
+
+    async def _answer_slowly(self, table: pa.Table) -> Objects:
+        if self.texts:
+            with contextlib.suppress(VersionProcessError):
+                answers = await self.texts.answer(table)
+                self.batch_rows.observe(table.num_rows)
+                return answers
+        return await self.answer(table)
 
     def is_quick_batch(self, tables: Sequence[pa.Table]) -> bool:
         """Tell whether a batch takes so little time that it may run in the event loop."""

@@ -54,6 +54,7 @@ def build_replica_config(
         "needs_key": api_keys.keys_file(root).exists(),
         "replicas": max(limits.replicas for limits in each.values()),
         "traces": tracing.checked(next((limits.traces for limits in each.values() if limits.traces), "")),
+        "texts_apart": True,
         "pipelines": entries,
         "rollouts": {name: build_rollout(root, name, one, each[name]) for name, one in beside.items()},
     }

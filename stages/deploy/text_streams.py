@@ -7,6 +7,7 @@ client has left costs nothing more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.request_body import RAISE, RequestError, wait_until_gone
 from evergreen.stages.deploy.request_log import Entry
+from evergreen.stages.deploy.version_process import VersionProcessError
 
 if TYPE_CHECKING:
     from evergreen.models.text_stream import Piece, Sampling
@@ -85,7 +87,7 @@ class TextStream:
         """Yield the text in pieces, none empty. Raises ClientDisconnect once nobody reads, RequestError (429)."""
         from starlette.requests import ClientDisconnect
 
-        endpoint, loop = self.endpoint, asyncio.get_running_loop()
+        endpoint = self.endpoint
         if endpoint.n_streams >= self.served.limits["max_streams"]:
             problem = f"{endpoint.n_streams} texts are being written"
             fix = f"try again in a second, {RAISE.format('max_streams')}"
@@ -93,24 +95,42 @@ class TextStream:
         endpoint.n_streams += 1
         leaves = asyncio.create_task(wait_until_gone(self.call.request))
         try:
-            written = await loop.run_in_executor(endpoint.writing, self.served.write, self.parsed.table, self.sampling)
-            while not self.finish_reason:
-                piece = await loop.run_in_executor(endpoint.writing, _write_next, written)
-                if leaves.done():
-                    raise ClientDisconnect
-                if not self.n_tokens:
-                    self.served.first_piece.observe(time.perf_counter() - self._start)
-                self.text, self.n_tokens, self.finish_reason = (
-                    self.text + piece.text,
-                    piece.n_tokens,
-                    piece.finish_reason,
-                )
-                if piece.text:
-                    yield piece.text
+            async with contextlib.aclosing(self._write()) as written:
+                async for piece in written:
+                    if leaves.done():
+                        raise ClientDisconnect
+                    if not self.n_tokens:
+                        self.served.first_piece.observe(time.perf_counter() - self._start)
+                    self.text, self.n_tokens, self.finish_reason = (
+                        self.text + piece.text,
+                        piece.n_tokens,
+                        piece.finish_reason,
+                    )
+                    if piece.text:
+                        yield piece.text
         finally:
             endpoint.n_streams -= 1
             leaves.cancel()
             self._log()
+
+    async def _write(self) -> AsyncGenerator[Piece, None]:
+        """Yield the pieces as the version's own process writes them, and what it does not write as a thread does."""
+        served, table, n_known = self.served, self.parsed.table, 0
+        if served.texts:
+            with contextlib.suppress(VersionProcessError):
+                async with contextlib.aclosing(served.texts.write(table, self.sampling)) as written:
+                    async for piece in written:
+                        n_known += len(piece.text)
+                        yield piece
+                served.batch_rows.observe(table.num_rows)
+                return
+        loop, writing = asyncio.get_running_loop(), self.endpoint.writing
+        again = await loop.run_in_executor(writing, served.write, table, self.sampling)
+        reason = ""
+        while not reason:
+            piece = await loop.run_in_executor(writing, _write_next, again)
+            yield piece._replace(text=piece.text[n_known:])
+            n_known, reason = max(0, n_known - len(piece.text)), piece.finish_reason
 
     async def read_all(self) -> str:
         """Return the whole text."""

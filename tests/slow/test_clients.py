@@ -4,13 +4,16 @@ import json
 import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
-from evergreen.stages.engines import haproxy
+from evergreen.stages.engines import haproxy, ray_node
 from tests.stages.writers import SONG, save_writer
 
 TRITON = """
@@ -199,6 +202,30 @@ def test_openai_s_client_reads_what_is_written_as_it_is_written(url, tmp_path):
     assert (ran.returncode, ran.stdout.splitlines()[-2]) == (0, "data: [DONE]"), ran.stdout
     assert '"finish_reason":' in ran.stdout
     assert 'evergreen_first_piece_seconds_count{pipeline="song"' in httpx.get(f"{url}/metrics").text
+
+
+def test_texts_are_written_beside_the_replica_and_none_is_lost_where_that_process_dies(clone, url):
+    import httpx
+
+    def write():
+        return httpx.post(f"{url}/song/predict?temperature=0", json={"text": "a small"}, timeout=60).json()[
+            "predictions"
+        ]
+
+    def writers():
+        replica = psutil.Process(json.loads(ray_node.place(clone).read_text())["pid"]).children(recursive=True)
+        return [one for one in replica if any("version_server" in word for word in one.cmdline())]
+
+    wanted = write()  # starts the process, if no other test did
+    while not any(one.net_connections("unix") for one in writers()):
+        time.sleep(0.1)
+    (writer,) = writers()
+    writer.suspend()
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(write)
+        time.sleep(0.5)
+        writer.kill()
+    assert answer.result() == wanted == write()
 
 
 def test_a_table_of_many_rows_passes_the_front(url):

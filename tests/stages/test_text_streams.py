@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from evergreen.models.text_stream import Sampling, write_text
+from evergreen.models.text_stream import Piece, Sampling, write_text
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
+from evergreen.stages.deploy.version_process import VersionProcessError
 from tests.stages.writers import SONG, save_writer
 
 EVENTS = {"accept": "text/event-stream"}
@@ -163,6 +164,28 @@ def test_a_client_that_leaves_ends_the_writing(endpoint):
     assert sent[0]["status"] == 200
     assert endpoint.n_streams == 0
     assert endpoint.counters.requests[("song", "v1.0.0", "production"), 499] == 1
+
+
+class Breaking:
+    """A process that dies when it has written some pieces of a text."""
+
+    async def write(self, table, sampling):
+        for text in ("\x00" * 3, "\x00" * 2):
+            yield Piece(text, 1)
+        raise VersionProcessError("its process died")
+
+
+def test_a_text_goes_on_where_the_process_that_wrote_it_stopped(endpoint):
+    served, row = endpoint.served["song"], {"rows": [example(endpoint, "song")]}
+    *_, whole = read_events(ask(endpoint, "/song/predict", row, **EVENTS))
+    served.texts = Breaking()
+    try:
+        *pieces, last = read_events(ask(endpoint, "/song/predict", row, **EVENTS))
+    finally:
+        served.texts = None
+    assert [piece["text"] for piece in pieces[:2]] == ["\x00" * 3, "\x00" * 2]
+    assert last["prediction"] == "\x00" * 5 + whole["prediction"][5:]
+    assert (last["tokens"], last["finish_reason"]) == (whole["tokens"], whole["finish_reason"])
 
 
 def test_more_texts_at_once_than_may_be_are_refused(endpoint):
