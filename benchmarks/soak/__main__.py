@@ -35,7 +35,8 @@ HEAD = """# An endpoint for {minutes:.0f} minutes under load of all kinds
 Written by `make soak` on: {machine}.
 Two replicas serve three pipelines behind HAProxy. A request fails where it is valid and not answered, or not as its
 version answered before. What cannot be asked again where a replica is killed, long bodies and answers that had begun,
-is counted apart.
+is counted apart. Before it began the load average was {waiting:.1f}. Above 1 other work ran beside it, and times tell of
+that as well.
 
 {tables}
 """
@@ -184,13 +185,14 @@ async def run(root: Path) -> Soak:
 
 
 def main() -> int:
+    waiting = os.getloadavg()[1]
     with ray_project() as root:
         soak = asyncio.run(run(root))
     print(tables := soak.tables())
     problems = soak.problems()
     print("\n".join(problems), file=sys.stderr)
     if not SMALL and MINUTES >= MIN_MINUTES:
-        write_text(RESULTS, HEAD.format(minutes=MINUTES, machine=machine(), tables=tables))
+        write_text(RESULTS, HEAD.format(minutes=MINUTES, machine=machine(), waiting=waiting, tables=tables))
     return int(bool(problems))
 
 
