@@ -157,8 +157,10 @@ def _is_zombie(process: Any) -> bool:
 
 
 @contextmanager
-def exclusive_lock(path: Path, problem: str, *, timeout_s: float = 0.0) -> Iterator[None]:
+def exclusive_lock(path: Path, problem: str, *, timeout_s: float = 0.0, leaves_work: bool = True) -> Iterator[None]:
     """Hold `path` locked, with this process's number in it; the system lets go when the process dies.
+
+    `leaves_work` says whether a holder that is killed leaves something to go on with, as `was_killed` tells.
 
     Raises:
         BusyError: `problem`, where another process still holds it after `timeout_s`.
@@ -175,13 +177,13 @@ def exclusive_lock(path: Path, problem: str, *, timeout_s: float = 0.0) -> Itera
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     file.seek(0)
-                    owner = file.read().strip() or "?"
+                    owner = (file.read().split() or "?")[0]
                     fix = "wait until it has ended, or end it"
                     raise BusyError(f"{problem} (process {owner})", fix=fix) from None
             time.sleep(0.02)
         file.seek(0)
         file.truncate()
-        file.write(f"{os.getpid()}\n")
+        file.write(f"{os.getpid()}\n" if leaves_work else f"{os.getpid()} leaves nothing\n")
         file.flush()
         yield
         file.seek(0)
@@ -196,14 +198,14 @@ def lock_owner(path: Path) -> int | None:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            text = file.read().strip()
+            text = "".join(file.read().split()[:1])
             return int(text) if text.isdigit() else 0
     return None
 
 
 def was_killed(path: Path) -> bool:
-    """Tell whether the last process that held the lock at `path` ended before it could let go of it."""
-    return path.exists() and path.stat().st_size > 0 and lock_owner(path) is None
+    """Tell whether the last process that held the lock at `path` ended before it could let go of it, and left work."""
+    return path.exists() and len(path.read_bytes().split()) == 1 and lock_owner(path) is None
 
 
 def terminate_owner(path: Path) -> bool:

@@ -65,7 +65,7 @@ def clean_runs(root: Path, config: HousekeepingConfig) -> int:
         lock = Paths(root, folder.name).run_lock
         if was_killed(lock):  # the next run goes on from there, and learns from the lock that this one was killed
             continue
-        with suppress(BusyError), exclusive_lock(lock, "it runs"):
+        with suppress(BusyError), exclusive_lock(lock, "it runs", leaves_work=False):
             freed += _remove(root, choose_old(map(measure, folder.iterdir()), config.runs_days))
     left = [path for pattern in SCRATCH for path in home.glob(pattern)]
     return freed + _remove(root, choose_old(map(measure, left), LEAST_DAYS))
@@ -91,16 +91,16 @@ def clean_released(root: Path, config: HousekeepingConfig) -> int:
 
 
 def clean_logs(root: Path, config: HousekeepingConfig) -> int:
-    """Keep the end of logs that are too long; who writes them goes on behind it."""
+    """Keep the end of logs that are too long; who writes them goes on behind it. A kill leaves it there twice."""
     freed = 0
     for path in root.glob(".evergreen/*.log"):
         if (size := path.stat().st_size) > config.log_bytes:
-            with path.open("rb") as file:
+            with path.open("r+b") as file:
                 file.seek(-LOG_TAIL, os.SEEK_END)
                 tail = file.read()
-            os.truncate(path, 0)
-            with path.open("ab") as file:
+                file.seek(0)
                 file.write(tail)
+                file.truncate()
             freed += size - len(tail)
     return freed
 

@@ -41,6 +41,8 @@ class Year:
 
     def live(self, n_days: int) -> None:
         """Live until so many days are over. Raises StoryError where it does not go on."""
+        if deploy.status(self.project.root) is None:  # it goes on
+            self.project.evergreen("serve")
         self.engines.watch()
         for day in range(self.state["day"], n_days):
             self._live_day(day)
@@ -86,7 +88,8 @@ class Year:
             if is_struck:
                 self.engines.command(ahead, *words, kill_after_s=draw.uniform(*KILL_S))
                 self.state["strikes"][words[0]] = self.state["strikes"].get(words[0], 0) + 1
-            self.engines.command(ahead, *words)
+            if is_struck or words[0] == "du":
+                self.engines.command(ahead, *words)
         ended = self.engines.wait_for_run(run)
         if ended != "COMPLETED":
             self.state["problems"].append(f"day {day}: the look of watch ended {ended}")

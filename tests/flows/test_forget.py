@@ -1,5 +1,6 @@
 """A row is forgotten with real git and DVC: marked, removed where no version needs it; versions with it are named."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,8 +9,12 @@ import pytest
 
 from evergreen.cli import main
 from evergreen.core.paths import Paths
+from evergreen.data import prepared
+from evergreen.flows.forgetting import forget_row
+from evergreen.stages.collect.forgotten import read_forgotten
 from evergreen.stages.engines import git_commits, git_tags, project, versions
 from evergreen.stages.pipeline import perform, read
+from tests.flows.killed import run_killed
 from tests.stages.engines.small_clone import PERSON, dvc, sh
 
 PIPELINE = "task: classification\ncollect: {uri: people.csv}\npreprocess: {target: kind}\n"
@@ -101,3 +106,44 @@ def test_what_a_version_needs_stays_and_is_named(churn, tmp_path, capsys):
     assert main.main(["forget", "churn", "--row", ROW, "--later", "--yes"]) == 0
     assert "still held   v1.0.0 (" in capsys.readouterr().out
     assert holders(churn.root / ".dvc" / "cache") == held == holders(tmp_path / "remote")
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_is_called_again_and_nothing_else_goes(churn, tmp_path):
+    cache, remote = churn.root / ".dvc" / "cache", tmp_path / "remote"
+    pipeline, places = read("churn", churn.root), [("r", row) for row in range(3)]
+    logged, labels = churn.requests / "2026-01-01" / "a.parquet", churn.requests / "labels" / "1.parquet"
+    for path in (logged, labels):
+        path.parent.mkdir(parents=True)
+    asked = [{"age": age} for age in (15.5, 16.5, 17.5)]
+    about = {"request_id": ["r"] * 3, "row": [0, 1, 2]}
+    pq.write_table(pa.table(about | {"id": pa.nulls(3, "string"), "asked": asked}), logged)
+    pq.write_table(pa.table(about | {"label": ["a", "b", "a"]}), labels)
+
+    def count_kills() -> int:
+        """Forget the row, killed before ever more changes, until it is done."""
+        for n_kills in range(1000):
+            if not run_killed(lambda: forget_row(pipeline, churn, ROW, trains=False), 2 ** (n_kills // 2) - 1):
+                return n_kills
+            assert all({*places[1:]} <= {*list_places(path)} for path in (logged, labels))
+            assert places[0] not in list_places(labels) or not churn.forgotten.exists()
+        raise AssertionError("it is never done")
+
+    assert count_kills() > 2
+    (marked,) = read_forgotten(churn)
+    assert marked["origin"] == ROW
+    assert list_places(logged) == list_places(labels) == places[1:]
+    held = holders(cache)
+    prepare(churn)
+    sh(churn.root, "git", *PERSON, "commit", "-qam", "without it")
+    assert count_kills() > 2
+    assert held
+    assert holders(cache) == holders(remote) == set()
+    shutil.rmtree(churn.ready)
+    dvc(churn.root, "checkout", "-q", "preprocess@churn")
+    assert 100 < len(prepared.read(churn.ready, "train")) < 200
+
+
+def list_places(path: Path) -> list[tuple[str, int]]:
+    table = pq.read_table(path)
+    return [*zip(table["request_id"].to_pylist(), table["row"].to_pylist(), strict=True)]

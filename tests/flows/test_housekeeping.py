@@ -17,6 +17,7 @@ from evergreen.flows import housekeeping
 from evergreen.flows.housekeeping import LOG_TAIL, clean
 from evergreen.stages.engines import challengers, git_commits, git_tags, released_copies
 from evergreen.stages.housekeeping_config import HousekeepingConfig
+from tests.flows.killed import run_killed
 from tests.flows.small_project import lock
 from tests.flows.test_trace import store
 
@@ -140,3 +141,22 @@ def test_the_command_cleans_says_how_much_and_names_mistakes(paths, capsys):
     with exclusive_lock(paths.root / ".evergreen" / "locks" / "housekeeping", ""):
         assert main.main(["du", "--clean"]) == 2
     assert "it is being cleaned already" in capsys.readouterr().err
+
+
+def test_killed_again_and_again_it_removes_what_it_would_have_and_nothing_else(paths):
+    home, today = paths.home, datetime.now(UTC).date()
+    old = [write(home / "runs" / "churn" / name / "weights", 31) for name in ("a", "b")]
+    old += [write(home / "requests" / "gone" / (today - timedelta(days=90 + n)).isoformat() / "x", 95) for n in (1, 2)]
+    old += [write(home / "rows-ab12" / "x", 2), write(paths.requests / "labels" / "1.parquet", 95)]
+    kept = [write(home / "runs" / "churn" / "c" / "weights", 1), write(paths.requests / today.isoformat() / "y")]
+    log = write(home / "ray.log", text="a" * 2**24 + "the end")
+    n_kills = 0
+    while run_killed(lambda: clean(paths.root, DEFAULTS), n_kills):
+        assert log.read_text().endswith("the end")
+        assert all(one.read_text() == "x" for one in kept)
+        n_kills += 1
+    assert n_kills > len(old)
+    assert [one for one in old if one.exists()] == []
+    assert log.stat().st_size == LOG_TAIL
+    os.utime(home, None)
+    assert [one.name for one in home.glob("removed-*") if one.stat().st_mtime < time.time() - 3600] == []
