@@ -10,6 +10,8 @@ from evergreen.core.durations import HOUR
 from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths
 from evergreen.flows.approval import waits_for_person
+from evergreen.flows.notifications import Event
+from evergreen.flows.run_events import tell
 from evergreen.stages.engines import registration, versions
 from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import Pipeline, names, read
@@ -51,7 +53,11 @@ def settle_timeouts(root: Path) -> list[str]:
                 continue
             why = f"nobody decided in {pipeline.operation.ask.hours:g} hours"
             is_done, words = decide(paths, action, "the time-out of ask", why)
-            problems += [] if is_done else [f"{name}: {action}: {words}"]
+            if is_done:
+                event = Event(name, "timed out", f"{why}: {words}", words)
+                tell(paths, lambda event=event: [event])  # type: ignore[misc]
+            else:
+                problems.append(f"{name}: {action}: {words}")
         except (UserError, OSError) as error:
             problems.append(f"{name}: {error}")
     return problems

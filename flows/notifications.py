@@ -31,6 +31,7 @@ TYPES = {
     "failed": "failure",
     "overdue": "failure",
     "waiting": "warning",
+    "timed out": "warning",
     "rolled back": "warning",
     "drift": "warning",
 }  # else success

@@ -62,7 +62,7 @@ def _check_address(address: str) -> str:
 Duration = Annotated[str, Field(max_length=MAX_SHOWN), AfterValidator(_check_duration)]
 Address = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_check_address)]
 Cron = Annotated[str, AfterValidator(_check_cron), Field(json_schema_extra={"maxLength": MAX_SHOWN})]
-EventName = Literal["failed", "recovered", "waiting", "released", "rolled back", "overdue", "drift"]
+EventName = Literal["failed", "recovered", "waiting", "timed out", "released", "rolled back", "overdue", "drift"]
 
 
 class NotifyConfig(Section):
@@ -71,7 +71,7 @@ class NotifyConfig(Section):
     to: Annotated[list[Address], *DIFFERENT, Field(min_length=1)]
     """Addresses as Apprise reads them: `mailtos://…`, `slack://…`, `jsons://…`; `${NAME}` is the environment's."""
     events: Annotated[list[EventName], *DIFFERENT, Field(min_length=1)] = list(get_args(EventName))
-    """What to tell; `overdue`: not succeeded for as long as `alarm_after` says; `drift`: what is asked moved."""
+    """What to tell; `overdue`: not succeeded for as long as `alarm_after` says; `timed out`: `ask` decided instead."""
     repeat_after: Duration = "1d"
     """How long a failure of the same reason is not told again."""
     links: Annotated[str, Field(max_length=500, pattern=r"^(https?://[^\s?#]+)?$")] = ""

@@ -184,7 +184,8 @@ def test_a_candidate_about_which_nobody_decides_in_time(paths, policy, verdict, 
 
 
 @pytest.mark.slow
-def test_a_time_out_rejects_once_and_says_so(paths):
+def test_a_time_out_rejects_once_and_says_so(paths, hook):
+    (paths.root / "notify.yaml").write_text(f"to: ['{hook.address}']\n")
     paths.pipeline.write_text(YAML + "ask: {hours: 48, on_timeout: reject}\n")
     os.utime(paths.metrics, (time.time() - 49 * 3600,) * 2)
     assert deciding.settle_timeouts(paths.root) == []
@@ -195,3 +196,5 @@ def test_a_time_out_rejects_once_and_says_so(paths):
         "nobody decided in 48 hours",
     )
     assert deciding.settle_timeouts(paths.root) == []
+    assert hook.titles == ["Evergreen: churn timed out"]
+    assert "nobody decided in 48 hours: churn v1.1.0 is rejected; v1.0.0 stays released" in hook.bodies[0]["message"]
