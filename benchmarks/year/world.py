@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 from pyarrow.csv import write_csv
 
 from benchmarks.chaos.project import NAME, ChaosProject, load_rows
+from evergreen.core.durations import DAY
 from evergreen.core.files import atomic_write
 
 if TYPE_CHECKING:
     from evergreen.stages.artifacts import Model
 
 TARGET, MOVED, SCALE = "diagnosis", "area", 10.0  # the laboratory changes the unit of its areas, and changes it back
-DAY = 86_400.0
 MOVES = 12  # a year
 DAYS_BETWEEN_MOVES, FIRST_MOVE = 30, 15
 N_ASKED = 100  # rows a day

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.year.figures import find_growth
-from benchmarks.year.world import DAY, MOVES, World, count_moves
+from benchmarks.year.world import MOVES, World, count_moves
+from evergreen.core.durations import DAY
 from evergreen.core.paths import IMPORT_ROOT
 
 
