@@ -78,21 +78,21 @@ class Year:
         return self.models[version]
 
     def _end_week(self, day: int, *, moved: bool) -> None:
-        """Ask the endpoint, let `watch` look and clean, and clean at the story's time, which a kill may end."""
+        """Ask the endpoint, clean at the story's time, which a kill may end, and let `watch` look each second week."""
         self._ask(day)
         draw, week, ahead = random.Random(f"week {day}"), day // WEEK, self.world.moment(day) - time.time()
-        run = self.engines.begin(f"monitor/{NAME}")
-        if week % 4 == 3:
-            self.engines.wait_for_run(self.engines.begin("housekeeping/project"))
-        for words, is_struck in ((("du", "--clean"), week % 3 == 1), (("monitor", NAME), week % 3 == 2)):
+        for words, is_struck in ((("monitor", NAME), week % 3 == 2), (("du", "--clean"), week % 3 == 1)):
             if is_struck:
                 self.engines.command(ahead, *words, kill_after_s=draw.uniform(*KILL_S))
                 self.state["strikes"][words[0]] = self.state["strikes"].get(words[0], 0) + 1
             if is_struck or words[0] == "du":
                 self.engines.command(ahead, *words)
-        ended = self.engines.wait_for_run(run)
-        if ended != "COMPLETED":
-            self.state["problems"].append(f"day {day}: the look of watch ended {ended}")
+        if week % 2 == 0:
+            return
+        runs = [self.engines.begin(one) for one in (f"monitor/{NAME}", *["housekeeping/project"] * (week % 4 == 3))]
+        ends = [self.engines.wait_for_run(run) for run in runs]
+        if {*ends} != {"COMPLETED"}:
+            self.state["problems"].append(f"day {day}: what watch began ended {', '.join(ends)}")
         if moved:
             self._retrain(day, draw)
 

@@ -94,13 +94,14 @@ class Engines:
         words = [sys.executable, "-m", "benchmarks.year.moved_clock", f"{seconds_ahead:.0f}", *arguments]
         output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = subprocess.Popen(words, cwd=self.root, env=self.project.variables, **output)
+        said = ""
         with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=kill_after_s or MAX_SECONDS)
+            said = process.communicate(timeout=kill_after_s or MAX_SECONDS)[1]
         if process.poll() is None:
             process.kill()
             process.communicate()
         elif process.returncode:
-            raise StoryError(f"evergreen {' '.join(arguments)} ended with {process.returncode}")
+            raise StoryError(f"evergreen {' '.join(arguments)} ended with {process.returncode}: {said[-500:]}")
         return process
 
     def wait(self, what: str, look: Any) -> Any:
