@@ -60,6 +60,13 @@ class DistributedContext:
         """Return rank 0's value on every rank."""
         return mine if self.world == 1 else bool(self._broadcast(torch.tensor([float(mine)]))[0])
 
+    def min_over_ranks(self, mine: int) -> int:
+        """Return the least of all ranks' values."""
+        least = torch.tensor([mine], device=self.device)
+        if self.world > 1:
+            distributed.all_reduce(least, distributed.ReduceOp.MIN)
+        return int(least)
+
     def broadcast_metrics(self, mine: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
         """Return rank 0's metrics under `names` on every rank; the other ranks pass None."""
         numbers = torch.tensor([mine[name] for name in names] if mine else [0.0] * len(names), dtype=torch.float64)

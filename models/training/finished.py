@@ -25,10 +25,10 @@ class FinishedRun:
 
 def load_finished(network: Network, config: TrainingConfig, folder: Path) -> FinishedRun | None:
     """Load the end of the run of `network` by `config` in `folder`; None where it has not ended, or is another's."""
-    block = checkpoint.newest(folder)
-    if block is None:
+    found = checkpoint.newest(folder)
+    if found is None:
         return None
-    tensors, state = checkpoint.decode(block)
+    tensors, state = checkpoint.read(*found)
     history, best = History(network.task.METRICS), state["position"]["best"]
     history[:] = state["position"]["history"]
     live = without_prefix("weights", tensors)

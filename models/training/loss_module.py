@@ -35,6 +35,10 @@ class LossModule(nn.Module):
         output, target = self.network(mixup_inputs(batch, share, other)), batch["target"]
         return share * task.loss(output, target) + (1 - share) * task.loss(output, target[other])
 
+    def evaluate(self, rows: Batch) -> tuple[float, tuple[Tensor, Tensor]]:
+        """Return the mean loss of rows, and what their metrics are computed from."""
+        return self.network.evaluate(rows)
+
     def train(self, mode: bool = True) -> LossModule:
         """Set the mode, except of a frozen architecture."""
         super().train(mode)

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from evergreen.models.network import Network
 from evergreen.models.training.config import TrainingConfig
+from evergreen.models.training.weight_sharding import is_spread
 
 
 def build_optimizers(config: TrainingConfig, network: Network, parameters: Iterable[Parameter]) -> list[Optimizer]:
@@ -44,7 +45,8 @@ def _parameter_groups(
 def _build_optimizer(kind: str, config: TrainingConfig, groups: list[dict[str, Any]]) -> Optimizer:
     rate, momentum = config.learning_rate, config.momentum
     if kind == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+        is_fused = not any(is_spread(one) for group in groups for one in group["params"])  # torch has none for these
+        return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=is_fused)
     if kind == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, alpha=0.99, momentum=momentum)
     if kind == "muon":  # its steps are scaled so that AdamW's learning rate and decay suit it too

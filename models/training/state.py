@@ -1,21 +1,25 @@
-"""Hold everything that a run needs to continue, and encode it as a checkpoint."""
+"""Hold everything that a run needs to continue, as a checkpoint has it."""
 
+import copy
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from evergreen.models.network import Network
-from evergreen.models.training import checkpoint
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.history import History
 from evergreen.models.training.optimizers import build_optimizers
 from evergreen.models.training.weight_average import WeightAverage
+from evergreen.models.training.weight_sharding import like
 
 POSITION = ("epoch", "batch", "step", "rows", "skipped", "skipped_rows", "lengths", "micro_batch", "best")
+PREFIXES = ("weights", "best", "average")  # of a checkpoint's names of weights
 
 
 class TrainingState:
@@ -51,22 +55,37 @@ class TrainingState:
         """Return a copy of the weights that are evaluated: their running mean where the configuration asks for one."""
         return clone_weights({**self.weights, **(self.average.mean if self.average else {})})
 
-    def encode(self) -> bytes:
-        """Encode the whole state as a checkpoint."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors of a checkpoint, live, by their names in it."""
         tensors = {"loss": self.loss, **_prefixed("weights", self.weights), **_prefixed("best", self.best_weights)}
         if self.average:
             tensors |= _prefixed("average", self.average.mean)
         for name, optimiser in self._named_optimisers():
             for index, values in optimiser.state_dict()["state"].items():
                 tensors |= _prefixed(f"{name}/{index}", values)
-        position = {name: getattr(self, name) for name in (*POSITION, "history")}
-        return checkpoint.encode(tensors, {"run": self.run, "position": position, "scaler": self.scaler.state_dict()})
+        return tensors
 
-    def load(self, block: bytes) -> bool:
+    def facts(self) -> dict[str, Any]:
+        """Return a copy of the rest of a checkpoint, which JSON can hold."""
+        position = {name: getattr(self, name) for name in (*POSITION, "history")}
+        return copy.deepcopy({"run": self.run, "position": position, "scaler": self.scaler.state_dict()})
+
+    def template(self, place: str) -> Tensor | None:
+        """Return the weight as which a checkpoint's tensor is spread over the processes, by its name there."""
+        kind, _, name = place.partition("/")
+        if kind in PREFIXES:
+            return self.weights.get(name)
+        for start, optimiser in self._named_optimisers():
+            if place.startswith(f"{start}/"):
+                weights: list[Tensor] = [one for group in optimiser.param_groups for one in group["params"]]
+                return weights[int(place.removeprefix(f"{start}/").partition("/")[0])]
+        return None
+
+    def load(self, tensors: Mapping[str, Tensor], stored: Mapping[str, Any]) -> bool:
         """Load the state from a checkpoint; return False, and change nothing, if it is another run's."""
-        tensors, stored = checkpoint.decode(block)
         if stored["run"] != self.run:
             return False
+        tensors = {place: like(tensor, self.template(place)) for place, tensor in tensors.items()}
         position = stored["position"]
         for name in position.keys() & set(POSITION):  # an older checkpoint knows fewer
             setattr(self, name, position[name])

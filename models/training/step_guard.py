@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.state import TrainingState
+from evergreen.models.training.weight_sharding import whole
 
 MEMORY = 0.98  # share of the running mean of gradients' lengths that a step keeps
 STEPS = 10  # made before a leap is looked for: the first gradients are long
@@ -40,7 +41,7 @@ class StepGuard:
         else:
             gradients = [one.grad for one in state.groups[group] if one.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-        return state.scaler.is_enabled() or self._is_usual(group, float(norm))
+        return state.scaler.is_enabled() or self._is_usual(group, float(whole(norm)))
 
     def skip(self, n_rows: int) -> None:
         """Count an update that is not made, of `n_rows` of this rank, and restore the norms' statistics."""

@@ -6,7 +6,6 @@ are all that a checkpoint holds, and a run that is killed and started again ends
 that was not.
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,23 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from evergreen.core.errors import ModelError
 from evergreen.models.network import Network
-from evergreen.models.training import checkpoint
+from evergreen.models.training import weight_sharding
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.distributed import DistributedContext
 from evergreen.models.training.feed import Feed
 from evergreen.models.training.history import History
 from evergreen.models.training.loss_module import LossModule
+from evergreen.models.training.run_checkpoints import RunCheckpoints
 from evergreen.models.training.state import TrainingState, clone_weights
+from evergreen.models.training.strategy import Strategy
 from evergreen.models.training.throughput import ThroughputMeter
 from evergreen.models.training.weight_updater import WeightUpdater, autocast
 
 Report = Callable[[dict[str, Any]], None]
+EACH_HOLDS_ALL = Strategy()
 REPORT_SECONDS = 1.0  # between two reports within an epoch
-log = logging.getLogger(__name__)
 
 
 def no_report(report: dict[str, Any]) -> None:
@@ -72,23 +73,37 @@ class Trainer:
         folder: Path | None = None,
         report: Report = no_report,
         initialize_from_data: bool = True,
+        strategy: Strategy = EACH_HOLDS_ALL,
     ) -> None:
         self.context = DistributedContext(rank, world, device)
         self.network, self.train, self.config = network.to(self.context.device), train, config
-        self.folder, self.report = folder, report
+        self.report = report
         self.facts: tuple[Tensor, Tensor]  # that the last epoch's metrics were computed from, on rank 0
         self.validation = self.context.to_device(validation)
+        self.strategy, self.why_parallel = strategy.decide(network, self.context)
+        self._loss_module: nn.Module = LossModule(network, config.mixup)
+        is_sharded = self.strategy.parallel == "fsdp"
+        if is_sharded:  # a network is set from the rows as a whole
+            self._initialize(initialize_from_data)
+        if self.strategy.activation_checkpointing:
+            weight_sharding.recompute_activations(network.architecture)
+        if is_sharded:
+            weight_sharding.shard(self._loss_module, self.context)
+        self._checkpoints = RunCheckpoints(folder, self.context, is_sharded=is_sharded)
         self._state = TrainingState(self.network, config, train.rows)
         self._steps = -(-train.steps() // config.accumulate)  # updates per epoch
-        resumed = self._restore()
-        if initialize_from_data and not resumed:
-            self.context.seed(config.seed, 0, 0)  # alike on every rank
-            network.architecture.init_from_data(_TrainingPasses(train.single_process(), self.context))
-        self._loss_module = self.context.wrap_ddp(LossModule(network, config.mixup))
+        resumed = self._checkpoints.restore(self._state)
+        if not is_sharded:
+            self._initialize(initialize_from_data and not resumed)
+        if self.strategy.compile:
+            self._loss_module.compile()
+        if not is_sharded:
+            self._loss_module = self.context.wrap_ddp(self._loss_module)
+        if self.why_parallel:
+            self.report({"doing": self.why_parallel})
         if not resumed:
             self._state.mark_initial()
         self._updater = WeightUpdater(network, self._loss_module, config, self._state, self._steps, self.context)
-        self._saved = time.monotonic()
 
     @property
     def epoch(self) -> int:
@@ -132,7 +147,14 @@ class Trainer:
                 break
             self._close_epoch()
             self.report({"epochs": target, **meter.measure(), **self.history[-1]})
-        self._save()
+        self._checkpoints.start(self._state)
+        self._checkpoints.wait()
+
+    def _initialize(self, from_data: bool) -> None:
+        """Let the architecture set weights from the rows, alike on every rank."""
+        if from_data:
+            self.context.seed(self.config.seed, 0, 0)
+            self.network.architecture.init_from_data(_TrainingPasses(self.train.single_process(), self.context))
 
     def _train_epoch(self, target: int, deadline: float | None, meter: ThroughputMeter, limit: int | None) -> bool:
         """Train the rest of the epoch; return False if time ran out, or `limit` was reached, before its end."""
@@ -151,8 +173,8 @@ class Trainer:
             state.batch += len(parts)
             state.step += 1
             now = time.monotonic()
-            if now - self._saved >= self.config.checkpoint_seconds:
-                self._save()
+            if self._checkpoints.is_due(self.config.checkpoint_seconds):
+                self._checkpoints.start(state)
             if now - meter.reported >= REPORT_SECONDS:
                 self.report({"epoch": state.epoch, "epochs": target, **meter.measure()})
         return True
@@ -160,7 +182,8 @@ class Trainer:
     def _close_epoch(self) -> None:
         state = self._state
         names = ["train_loss", "validation_loss", *self.network.task.METRICS]
-        record = self.context.broadcast_metrics(self._measure() if self.context.is_first else None, names)
+        measures = self.context.is_first or self.strategy.parallel == "fsdp"  # where all have to gather the weights
+        record = self.context.broadcast_metrics(self._measure() if measures else None, names)
         self.context.broadcast_from_0(self.network.buffers())  # what the validation rows have chosen is among them
         troubles = {"skipped_rows": state.skipped_rows * self.context.world, "micro_batch": state.micro_batch}
         told = {name: number for name, number in troubles.items() if number}
@@ -180,7 +203,7 @@ class Trainer:
         live = clone_weights(state.weights) if state.average else None
         self.network.load_state_dict(state.averaged_weights())
         with autocast(self.config, self.context.device):
-            loss, facts = self.network.evaluate(self.validation)
+            loss, facts = self._evaluate(self.validation)
         if live:
             self.network.load_state_dict(live)
         self.facts = facts
@@ -190,22 +213,9 @@ class Trainer:
         train_loss = float(state.loss) / learned if 2 * learned > state.rows else math.nan
         return {"train_loss": train_loss, "validation_loss": loss, **task.metrics(*facts)}
 
+    def _evaluate(self, rows: Mapping[str, Tensor]) -> tuple[float, tuple[Tensor, Tensor]]:
+        is_wrapped = self.strategy.parallel == "fsdp"  # the method of which gathers weights
+        return (self._loss_module if is_wrapped else self.network).evaluate(rows)  # type: ignore[operator,no-any-return]
+
     def _rows_done(self) -> int:
         return self.epoch * self.train.rows + self._state.rows * self.context.world
-
-    def _save(self) -> None:
-        self._saved = time.monotonic()
-        if self.folder and self.context.is_first:
-            checkpoint.save(self.folder, self.step, self._state.encode())
-
-    def _restore(self) -> bool:
-        """Continue from the newest checkpoint of this very run; return False where there is none."""
-        if self.folder is None:
-            return False
-        block = self.context.broadcast_bytes(checkpoint.newest(self.folder) if self.context.is_first else None)
-        if block is None:
-            return False
-        is_loaded = self._state.load(block)
-        if not is_loaded:
-            log.warning("%s holds checkpoints of another run: training starts anew", self.folder)
-        return is_loaded

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from evergreen.models.training.weight_sharding import local
+
 
 class WeightAverage:
     """Average a network's floating-point state over the steps (Polyak and Juditsky 1992).
@@ -23,4 +25,5 @@ class WeightAverage:
 
     def update(self, keep: float) -> None:
         """Add the current weights with the share 1 - `keep` of the mean."""
-        get_ema_multi_avg_fn(keep)(list(self.mean.values()), list(self.live.values()), torch.tensor(1))
+        mean, live = (list(map(local, weights.values())) for weights in (self.mean, self.live))
+        get_ema_multi_avg_fn(keep)(mean, live, torch.tensor(1))

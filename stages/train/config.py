@@ -7,9 +7,10 @@ from pydantic import Field, model_validator
 from evergreen.core.config import Fraction, Section, Seed, Share, Value
 from evergreen.core.errors import PipelineError
 
+STRATEGY = ("parallel", "compile", "activation_checkpointing")  # the result does not depend on it
 OWN = (  # fields of TrainConfig that are not the recipe's
     *("augment", "train_on_validation", "class_balanced", "bucket_by_length", "memory_mb", "init_from"),
-    *("freeze", "options", "workers", "device", "max_failures", "storage_bytes"),
+    *("freeze", "options", "workers", "device", "max_failures", "storage_bytes", *STRATEGY),
 )
 RECIPE = {  # key of the YAML → field of the recipe, where they differ
     "grad_clip_norm": "clip",
@@ -40,6 +41,12 @@ class TrainConfig(Section):
     """Processes that share each batch; of 2..8 as many as there is room for, also as machines come and go."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it trains; auto: cuda where the cluster has it."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """Each worker holds the whole network (ddp) or a share of each block (fsdp); auto: fsdp where memory is short."""
+    compile: bool | Literal["auto"] = False
+    """By torch.compile; auto: where it trains on a GPU and the network has ten million weights."""
+    activation_checkpointing: bool = False
+    """Compute activations of blocks twice, which takes time, in the place of keeping them, which takes memory."""
     max_failures: int = Field(3, ge=0, le=1_000_000)
     """Times that dead workers are started again."""
     storage_bytes: int = Field(2 * 2**30, ge=0, le=2**60)
@@ -133,6 +140,11 @@ class TrainConfig(Section):
             problem = "train_on_validation leaves no rows for restore: best or early_stopping_patience"
             raise PipelineError(problem, fix="leave train_on_validation out, or the other two")
         return self
+
+    @property
+    def strategy(self) -> dict[str, Any]:
+        """The keys that say who holds which weights and how a step is computed, with their values."""
+        return {name: getattr(self, name) for name in STRATEGY}
 
     def recipe(self) -> dict[str, Any]:
         """Return the recipe's fields that were set, under the recipe's names."""

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +39,7 @@ class RunPlan(FoldPlan):
     start_bytes: str = ""  # what that version is
     start_folder: str = ""  # where it lies
     freeze: str = "nothing"  # the weights that are not trained
+    strategy: dict[str, Any] = field(default_factory=dict)  # how workers hold and compute the network
     provisional: str = ""  # why the choice of the architecture or its options is not final yet
 
     def ending_at(self, best_epoch: int, epochs: int) -> Self:
@@ -53,7 +54,7 @@ class RunPlan(FoldPlan):
         values = dataclasses.asdict(self) | dict.fromkeys(LOCATION_FIELDS)
         values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
         values["workers"] = 1  # as many as there may be: they learn from the same batches
-        del values["provisional"], values["remote"]
+        del values["provisional"], values["remote"], values["strategy"]
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def in_folder(self, runs: Path) -> Self:
@@ -108,8 +109,17 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         start_bytes=start.bytes if start else "",
         start_folder=start_folder,
         freeze="features" if config.freeze == "backbone" else "nothing",  # as runs and models record it
+        strategy=_strategy(config, is_remote=bool(places["remote"])),
         provisional=choice.get("provisional", ""),
     ).in_folder(Path(places["folder"]))
+
+
+def _strategy(config: TrainConfig, *, is_remote: bool) -> dict[str, Any]:
+    """Return how workers hold the network. Raises PipelineError where they see no folder for their shares."""
+    if is_remote and config.parallel == "fsdp":
+        fix = "let storage in cluster.yaml be a folder that all machines see, or leave parallel out"
+        raise PipelineError("fsdp: each worker writes its share of a checkpoint into one folder", fix=fix)
+    return config.strategy | ({"parallel": "ddp"} if is_remote else {})
 
 
 def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:

@@ -69,6 +69,7 @@ def _tell_time(found: dict[str, Any], plan: RunPlan) -> Finding:
     if len(found["hosts"]) == 1:
         return Finding("time", "ok", told)
     told += f"; {min(1.0, share):.0%} of it is the network's"
+    told += f"; {found['why_parallel']}" if found["why_parallel"] else ""
     return Finding("time", "warn", told, "fewer workers may be as fast") if share > 0.5 else Finding("time", "ok", told)
 
 
@@ -100,6 +101,7 @@ def _measure(values: dict[str, Any]) -> dict[str, Any]:
             trainer.run(steps=WARM_UP)
             before = trainer.step
             seconds = _timed(lambda: trainer.run(steps=before + STEPS))
+            found["why_parallel"] = trainer.why_parallel
         steps = -(-trainer.train.steps() // trainer.config.accumulate)
         found |= {"steps": steps, "step_seconds": seconds / max(1, trainer.step - before)}
         count = sum(one.numel() for one in trainer.network.parameters() if one.requires_grad)

@@ -16,6 +16,7 @@ from evergreen.core.processes import exclusive_lock
 from evergreen.data.feed.batches import load_encoded_split, training_batches
 from evergreen.models.training import finished
 from evergreen.models.training.finished import FinishedRun
+from evergreen.models.training.strategy import Strategy
 from evergreen.models.training.trainer import Trainer, no_report
 from evergreen.stages.train import transfer
 from evergreen.stages.train.plan import RunPlan
@@ -55,6 +56,7 @@ def build_trainer(
         transfer.freeze_backbone(network)
     where: dict[str, Any] = {"device": device, "rank": rank, "world": world, "folder": Path(plan.folder)}
     where |= {"initialize_from_data": not plan.start, "report": report or no_report}
+    where |= {"strategy": Strategy(**plan.strategy)}
     validation = load_encoded_split(ready, "validation", plan.validation_rows)
     return Trainer(network, rows, validation, recipe, **where)
 

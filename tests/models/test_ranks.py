@@ -30,17 +30,31 @@ def run_ranks(script, world, **given):
         assert process.exitcode == 0
 
 
+RUNS = (  # ranks, updates until it is stopped in the middle of an epoch, who holds which weights
+    (4, 4, {}),
+    (2, 8, {"parallel": "fsdp", "activation_checkpointing": True}),
+    (1, None, {}),
+)
+
+
 @pytest.mark.slow
-def test_four_ranks_then_two_then_one_learn_what_one_learns(tmp_path):
-    script = str(Path(__file__).with_name("ranked.py"))
+def test_ranks_that_come_and_go_and_share_the_weights_learn_what_one_learns(tmp_path):
+    script, run = str(Path(__file__).with_name("ranked.py")), tmp_path / "elastic"
     run_ranks(script, 1, FOLDER=tmp_path)
     alone, expected = checkpoint.decode((tmp_path / "1-0").read_bytes())
-    for world, stop in ((4, 4), (2, 8), (1, None)):  # each in the middle of an epoch, of three updates
-        run_ranks(script, world, FOLDER=tmp_path, RUN="elastic", STOP=stop)
+    for world, stop, strategy in RUNS:
+        run_ranks(script, world, FOLDER=tmp_path, RUN=run.name, STOP=stop, STRATEGY=strategy)
     found, said = checkpoint.decode((tmp_path / "1-0").read_bytes())
     assert (said["best"], len(said["history"])) == (expected["best"], len(expected["history"]))
     for name, tensor in alone.items():
         torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=0)
+    max(run.glob("*.safetensors")).unlink()
+    place, block = checkpoint.newest(run)
+    shards = sorted(place.glob("*.safetensors"))
+    assert len(shards) == 2
+    assert torch.equal(checkpoint.read(place, block)[0]["weights/task.temperature"], found["task.temperature"])
+    shards[1].write_bytes(shards[1].read_bytes()[::-1])
+    assert checkpoint.newest(run) is None, "a damaged share is not found out"
 
 
 @pytest.mark.slow
