@@ -6,6 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from evergreen.data.parquet import read_file
+
 COLUMNS = ("_origin", "origin")  # of rows, and of rows that were set aside
 
 
@@ -21,5 +23,5 @@ def count_origin(file: Path, origin: str) -> int:
         columns = [name for name in COLUMNS if name in pq.read_schema(file).names]
     except pa.ArrowInvalid:
         return 0
-    table = pq.read_table(file, columns=columns[:1])
+    table = read_file(file, columns=columns[:1])
     return int(pc.sum(match_origin(table.column(0), origin)).as_py() or 0) if columns else 0

@@ -41,6 +41,12 @@ class RowGroup:
             return file.read_row_group(self.group, columns=columns, use_threads=False)
 
 
+def read_file(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return all rows of a part file. `pyarrow.parquet.read_table` would import pandas, for a fifth of a second."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=columns)
+
+
 def row_groups(paths: Iterable[Path], stage: str) -> list[RowGroup]:
     """Return the row groups of part files in order. Raises DataError where a file is damaged."""
     groups = []

@@ -14,7 +14,7 @@ from evergreen.core.errors import DataError
 from evergreen.data import parquet as files
 from evergreen.data import row_ids
 from evergreen.data.arrow import decode_array, evenly_spaced_indices
-from evergreen.data.parquet import MADE, ROWS, RowGroup
+from evergreen.data.parquet import MADE, ROWS, RowGroup, read_file
 from evergreen.data.prepare.split import SPLITS
 
 QUARANTINED = "quarantine"
@@ -34,7 +34,7 @@ def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Ta
     tables = []
     for path in part_files(ready, split):
         with files.explain_damage(path, STAGE):
-            tables.append(pq.read_table(path, columns=columns))
+            tables.append(read_file(path, columns=columns))
     return pa.concat_tables(tables)
 
 

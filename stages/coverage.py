@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from evergreen.core.errors import DataError
+from evergreen.data.parquet import read_file
 from evergreen.models.answers import Objects
 
 
@@ -42,7 +43,7 @@ class Coverage:
         if predictions is None or not predictions.is_file() or not isinstance(task, WidensAnswers):
             return None
         names = [name for name in pq.read_schema(predictions).names if not name.startswith("_")]
-        misses = task.misses(pq.read_table(predictions, columns=names).to_pydict())
+        misses = task.misses(read_file(predictions, columns=names).to_pydict())
         return None if misses is None else cls(task, misses)
 
     def widen(self, answers: Objects, share: float) -> Objects:

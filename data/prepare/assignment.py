@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from evergreen.core.errors import DataError
 from evergreen.data import row_ids
 from evergreen.data.arrow import combine_chunks, to_numpy
+from evergreen.data.parquet import read_file
 from evergreen.data.prepare.split import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION
 
 FORMAT, FILE = 1, "splits.parquet"
@@ -78,7 +79,7 @@ class Assignment:
         """Read what `write` wrote. Raises DataError for a damaged file, and for one of a newer Evergreen."""
         fix = "bring it back with `dvc checkout`, or delete it"
         try:
-            table = pq.read_table(path)
+            table = read_file(path)
             facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
             if int(facts["format"]) > FORMAT:
                 fix = "install the newest Evergreen"

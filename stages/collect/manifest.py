@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from evergreen.core.files import publish_file
 from evergreen.data.arrow import to_numpy
-from evergreen.data.parquet import dictionary_columns
+from evergreen.data.parquet import dictionary_columns, read_file
 from evergreen.data.prefetch import prefetch
 from evergreen.data.sources._files import File
 
@@ -43,7 +43,7 @@ class Part:
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """Return the rows, of `columns` alone where they are given."""
-        return pq.read_table(self.path, columns=columns)
+        return read_file(self.path, columns=columns)
 
     @property
     def columns(self) -> list[str]:
@@ -216,7 +216,7 @@ def load_part(path: Path) -> Part:
     rows = pq.read_metadata(path).num_rows
     if not manifest.is_file():
         return Part(path, rows)
-    return Part(path, rows, pq.read_table(manifest, columns=SPANS.names).cast(SPANS), manifest)
+    return Part(path, rows, read_file(manifest, columns=SPANS.names).cast(SPANS), manifest)
 
 
 def write_manifest(parts: Sequence[Part], folder: Path) -> list[Part]:

@@ -21,6 +21,7 @@ from evergreen.core.files import atomic_directory, read_json, write_json
 from evergreen.core.paths import Paths
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
+from evergreen.data.parquet import read_file
 from evergreen.data.prepared import hash_sample
 from evergreen.data.spec import FeatureSpec
 from evergreen.data.unusual_values import UnusualValues
@@ -82,7 +83,7 @@ def open_reference(paths: Paths, version: str) -> Reference:
 def read_reference(folder: Path) -> Reference:
     """Read the reference that `write_reference` made."""
     facts = read_json(folder / "reference.json", "spec", "unusual", "model", "metric", known_format=FORMAT)
-    rows, answers = (pq.read_table(folder / f"{name}.parquet") for name in ("rows", "answers"))
+    rows, answers = (read_file(folder / f"{name}.parquet") for name in ("rows", "answers"))
     model = ScoreModel(**facts["model"]) if facts["model"] else None
     return Reference(FeatureSpec.from_json(facts["spec"]), rows, answers, facts["unusual"], model, facts["metric"])
 

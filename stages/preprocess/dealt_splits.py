@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evergreen.core.errors import DataError, PipelineError, VersionError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.data import row_ids
-from evergreen.data.parquet import RowGroup
+from evergreen.data.parquet import RowGroup, read_file
 from evergreen.data.prepare.assignment import FILE, MAX_UNITS, Assignment
 from evergreen.data.prepare.prepared_rows import RowReader
 from evergreen.data.prepare.split import SPLITS, TEST
@@ -31,7 +30,7 @@ def deal_rows(
 ) -> tuple[RowReader, list[bool]]:
     """Deal the rows of all shards; return a reader that knows them, and which shards it prepares otherwise."""
     files = [work.units_file(shard) for shard in shards]
-    tables = [pq.read_table(file) if file.is_file() else NOTHING for file in files]
+    tables = [read_file(file) if file.is_file() else NOTHING for file in files]
     rows, ends = pa.concat_tables(tables, promote_options="default"), np.cumsum([len(table) for table in tables])
     way, splits = way.deal(rows)
     moved = np.flatnonzero(splits != rows.column("place").to_numpy())
