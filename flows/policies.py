@@ -13,7 +13,7 @@ Due = Callable[[Json, Json, str], bool]  # the moment before, the moment, the ve
 
 
 def compare_policies(results: Sequence[Json], schedule: str = "", time_zone: str = "UTC") -> list[Json]:
-    """Return each policy with its mean score over all rows, seconds of training, trainings, and the version by moment.
+    """Return each policy with its mean score over all rows, what it cost, trainings, and the version by moment.
 
     Policies: never, at each moment, after a moment in which something moved, and by a `schedule` in cron.
     """
@@ -40,7 +40,7 @@ def _simulate(name: str, due: Due, results: Sequence[Json]) -> Json:
         "policy": name,
         "metric": results[0]["metric"],
         "score": sum(n * score for n, score in answered) / sum(n for n, _ in answered),
-        "seconds": round(sum(one["seconds"] for one in trained), 1),
+        "core_seconds": round(sum(one["core_seconds"] for one in trained), 1),
         "trainings": len(trained),
         "versions": versions,
     }

@@ -36,19 +36,20 @@ def _verdict(usable: Sequence[Json], policies: Sequence[Json]) -> tuple[str, str
     if not policies:
         return "wait", "Nothing to say yet", "No run of the past came to its end."
     sign = 1 if usable[0]["goal"] == "max" else -1
-    best = max(policies, key=lambda one: (sign * round(one["score"], 4), -one["seconds"]))
+    best = max(policies, key=lambda one: (sign * round(one["score"], 4), -one["core_seconds"]))
     never = policies[0]
     why = f"{label(best['metric'])} {number_text(best['score'])} at {_cost(best)}; "
     return "release", f"Best: {best['policy']}", why + f"never: {number_text(never['score'])} at {_cost(never)}."
 
 
 def _cost(policy: Json) -> str:
-    return f"{policy['seconds']:,.0f} s in {policy['trainings']:,} training{'s' * (policy['trainings'] != 1)}"
+    times = policy["trainings"]
+    return f"{policy['core_seconds']:,.0f} core-seconds in {times:,} training{'s' * (times != 1)}"
 
 
 def _policies(policies: Sequence[Json]) -> list[Mark]:
-    head = ["policy", "score", "seconds of training", "trainings"]
-    rows = [[one["policy"], one["score"], one["seconds"], one["trainings"]] for one in policies]
+    head = ["policy", "score", "core-seconds of training", "trainings"]
+    rows = [[one["policy"], one["score"], one["core_seconds"], one["trainings"]] for one in policies]
     return [Table(head, rows), Text("The score is the mean over all rows that came.", note=True)] if rows else []
 
 
@@ -71,7 +72,7 @@ def _table(usable: Sequence[Json]) -> list[Mark]:
     shown = versions if len(versions) <= MAX_COLUMNS else [versions[0], *versions[1 - MAX_COLUMNS :]]
     head = ["rows from", "until", "rows", "architecture", "seconds", *(f"of {version}" for version in shown)]
     rows = [
-        [one["moment"], one["until"], one["rows"], one["architecture"], one["seconds"]]
+        [one["moment"], one["until"], one["rows"], one["architecture"], one["core_seconds"]]
         + [one["scores"].get(version, "") for version in shown]
         for one in usable
     ]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def read_moments(paths: Paths, column: str) -> NDArray[Any]:
+def read_moments(paths: Paths, column: str, option: str = "--time") -> NDArray[Any]:
     """Return (N,) when the collected rows were, as datetime64[us] or float64; a row without a time has NaT or NaN.
 
     Raises DataError where the column holds no times, PipelineError where there is none or nothing is collected.
@@ -31,7 +31,7 @@ def read_moments(paths: Paths, column: str) -> NDArray[Any]:
         raise PipelineError("no rows are collected", place=paths.name, fix=f"run it first: evergreen run {paths.name}")
     names = pq.read_schema(parts[0].path).names
     if column not in names:
-        raise PipelineError(f"there is no column {column!r}", place="--time", fix=suggest(column, names))
+        raise PipelineError(f"there is no column {column!r}", place=option, fix=suggest(column, names))
     read, faults = read_times(decode_array(pa.chunked_array(_column(part, column) for part in parts)))
     if len(faults) * 2 > len(read):
         raise no_time_error(column)

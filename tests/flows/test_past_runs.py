@@ -6,6 +6,7 @@ import random
 import re
 import shlex
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from benchmarks.tables.policy import without_ray
 from evergreen.cli import main
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
+from evergreen.flows import past_runs
 from evergreen.flows.moments import format_moment, list_moments
 from evergreen.flows.past_runs import place_at
 from evergreen.flows.policies import compare_policies
@@ -70,7 +72,7 @@ def test_a_span_that_is_none_is_one_line(span, problem):
 
 
 def result(moment: str, scores: dict, moved: dict, seconds: float = 10.0, problem: str = "") -> dict:
-    facts = {"moment": moment, "until": f"{moment[:-1]}9", "rows": 100, "architecture": "mlp", "seconds": seconds}
+    facts = {"moment": moment, "until": f"{moment[:-1]}9", "rows": 100, "architecture": "mlp", "core_seconds": seconds}
     return facts | {"metric": "accuracy", "goal": "max", "scores": scores, "moved": moved, "problem": problem}
 
 
@@ -89,7 +91,7 @@ RESULTS = [
 
 def test_policies_are_compared_by_score_and_cost():
     compared = compare_policies(RESULTS, "0 4 1 2 *")
-    assert [(one["policy"], round(one["score"], 3), one["seconds"], one["trainings"]) for one in compared] == [
+    assert [(one["policy"], round(one["score"], 3), one["core_seconds"], one["trainings"]) for one in compared] == [
         ("never", 0.667, 10.0, 1),
         ("each time", 0.833, 60.0, 3),
         ("on drift", 0.8, 40.0, 2),
@@ -137,13 +139,14 @@ def guide() -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_it_is_as_if_it_had_run_then(shop, capsys):
+def test_it_is_as_if_it_had_run_then(shop, capsys, monkeypatch):
     backfill, simulate = guide()
     assert main.main(backfill) == 2
     assert "no column says when a row was" in capsys.readouterr().err
     timed = [*backfill, "--time", "day", "--json"]
-    with without_ray():
-        assert main.main(timed) == 0
+    with without_ray(), monkeypatch.context() as patch:
+        patch.setattr(past_runs, "ProcessPoolExecutor", lambda n_workers, mp_context: ThreadPoolExecutor(1))
+        assert main.main([*timed, "--parallel", "2"]) == 0
     value = json.loads(capsys.readouterr().out)
     january, february = value["moments"]  # nothing came after that
     assert (january["moment"], january["until"], january["rows"]) == ("2025-01-01", "2025-02-01", 155)
@@ -162,6 +165,32 @@ def test_it_is_as_if_it_had_run_then(shop, capsys):
     assert [one["policy"] for one in again["policies"]] == ["never", "each time", "on drift", "0 4 1 */3 *"]
     assert {path: path.stat().st_mtime_ns for path in kept.rglob("*.safetensors")} == before
     assert not [*kept.rglob("raw")]
+
+
+def test_what_was_known_later_is_not_learned_from(shop, monkeypatch):
+    text = (shop.root / "customers.csv").read_text().splitlines()
+    late = [f"{line},{'2025-01-15' if n % 2 else '2024-12-31'}" for n, line in enumerate(text[1:])]
+    (shop.root / "customers.csv").write_text("\n".join([f"{text[0]},told", *late]) + "\n")
+    pipeline, runs = read("churn", shop.root), []
+    perform("collect", pipeline, shop)
+    monkeypatch.setattr(past_runs, "_finish", lambda run, *_: runs.append(run) or {"key": ""})
+    past_runs.backfill(pipeline, shop, ("2025-01", "2025-02", "month"), column="day", known="told")
+    january, february = runs
+    assert [int(run.row_mask.sum()) for run in runs] == [460 // 2 + 155, 615 + 135]
+    assert january.pipeline.preprocess.validate_from < "2025-01-01" == january.pipeline.preprocess.test_from
+    assert february.pipeline.preprocess.test_from == "2025-02-01"
+    assert february.pipeline.preprocess.drop_columns == ["told"]
+    with pytest.raises(PipelineError, match="--known: there is no column 'tol'; did you mean 'told'"):
+        past_runs.backfill(pipeline, shop, ("2025-01", "2025-02", "month"), column="day", known="tol")
+
+
+def test_cores_that_were_held_are_counted(tmp_path):
+    own = Paths(tmp_path, "churn")
+    seconds = {"select": 3.0, "tune": 4.0, "train": 10.0}
+    assert past_runs.count_core_seconds(seconds, own, 2) == 27.0
+    own.trials.parent.mkdir(parents=True)
+    own.trials.write_text('{"seconds": 20.5}\n{"state": "failed"}\n{"seconds": null}\n')
+    assert past_runs.count_core_seconds(seconds, own, 2) == 40.5
 
 
 def test_what_is_learned_from_was_there_and_its_labels_were_known(shop):

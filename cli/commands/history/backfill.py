@@ -16,20 +16,29 @@ TimeColumn = Annotated[
 Delay = Annotated[
     str, typer.Option("--labels-after", metavar="DURATION", help="So much later is known what is true of a row: 30d.")
 ]
+Known = Annotated[str, typer.Option("--known", metavar="COLUMN", help="When it was known what is true of a row.")]
+Parallel = Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=1000, help="Moments side by side.")]
 
 
 def backfill(
-    name: PipelineName, first: First, last: Last, every: Every = "month", time: TimeColumn = "", delay: Delay = ""
+    name: PipelineName,
+    first: First,
+    last: Last,
+    every: Every = "month",
+    time: TimeColumn = "",
+    delay: Delay = "",
+    known: Known = "",
+    parallel: Parallel = 1,
 ) -> CommandResult:
     """Run a pipeline as if it had run then, and judge it since.
 
     At each moment it learns from the collected rows before; those until the next one say how good it is, and each
     version before it. Nothing is released. What is done is kept: the same line again goes on where it was.
     """
-    return show_past(name, (first, last, every), time, delay)
+    return show_past(name, (first, last, every), column=time, delay=delay, known=known, n_parallel=parallel)
 
 
-def show_past(name: str, span: tuple[str, str, str], time: str, delay: str, schedule: str = "") -> CommandResult:
+def show_past(name: str, span: tuple[str, str, str], schedule: str = "", **options: Any) -> CommandResult:
     """Bring the runs of the past up to date; tell them and the policies, and draw the page."""
     from evergreen.core.progress import console_progress
     from evergreen.flows import past_runs
@@ -37,7 +46,7 @@ def show_past(name: str, span: tuple[str, str, str], time: str, delay: str, sche
 
     pipeline, paths = open_pipeline(name)
     with console_progress() as progress:
-        results = past_runs.backfill(pipeline, paths, span, column=time, delay=delay, progress=progress)
+        results = past_runs.backfill(pipeline, paths, span, progress=progress, **options)
     policies = compare_policies(results, schedule or pipeline.operation.schedule, pipeline.operation.time_zone)
     page = past_runs.draw(paths, results, policies)
     lines = [f"{one['moment']}  {past_runs.describe_result(one)}" for one in results]
@@ -48,4 +57,5 @@ def show_past(name: str, span: tuple[str, str, str], time: str, delay: str, sche
 
 def _format_policy(policy: dict[str, Any]) -> str:
     score, times = f"{policy['metric']} {policy['score']:.4g}", policy["trainings"]
-    return f"{policy['policy']:<12}{score}, {policy['seconds']:,.0f} s in {times} training{'s' * (times != 1)}"
+    cost = f"{policy['core_seconds']:,.0f} core-seconds in {times} training{'s' * (times != 1)}"
+    return f"{policy['policy']:<12}{score}, {cost}"
