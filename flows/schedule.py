@@ -34,10 +34,10 @@ def pid_file(root: Path) -> Path:
     return root / ".evergreen" / "watch.json"
 
 
-def watch(show: Show, host: str = HOST) -> dict[str, str]:
+def watch(show: Show, host: str = HOST, pool: str = "") -> dict[str, str]:
     """Run the schedules until interrupted, in one process a project; return them by pipeline.
 
-    It answers links by which people decide, at `host`.
+    It answers links by which people decide, at `host`. With a `pool`, workers of that work pool do the runs.
     """
     from evergreen.flows.server import Server
 
@@ -61,8 +61,8 @@ def watch(show: Show, host: str = HOST) -> dict[str, str]:
         processes.save_pid(pid_file(root), os.getpid())
         try:
             os.chdir(root)  # Prefect finds the flow's file from here, also in the processes that it starts
-            with open_listener(root, host) as listener:
-                _serve(root, operations, show, partial(serve_links, root, listener))
+            with open_listener(root, host) as listener, server.kept_up():
+                _serve(root, operations, show, partial(serve_links, root, listener), pool)
         finally:
             pid_file(root).unlink(missing_ok=True)
     return {name: operation.schedule or operation.monitor.schedule for name, operation in operations.items()}
@@ -85,31 +85,34 @@ def read_operations(root: Path, show: Show) -> dict[str, Operation]:
     return operations
 
 
-def _serve(root: Path, operations: Mapping[str, Operation], show: Show, answer: Callable[..., None]) -> None:
+def _serve(root: Path, operations: Mapping[str, Operation], show: Show, answer: Callable[..., None], pool: str) -> None:
     import warnings
 
     from prefect import serve
 
+    from evergreen.flows import work_pool
     from evergreen.flows.canary import begin_runs
     from evergreen.flows.scheduled_monitor import begin_run
 
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when SIGTERM ends it
-    seen = read_last_seen(root)
-    deployments = []
+    seen, deployments = read_last_seen(root), make_housekeeping_deployments(root, show)
     for name, operation in operations.items():
         runs = make_deployment(name, operation)
         deployments += [runs, *make_monitor_deployments(name, operation), *make_canary_deployments(name, operation)]
+        work_pool.assign(runs, pool, root)
         end_leftovers(Paths(root, name))
         if n_due := catch_up(Paths(root, name), operation, runs, seen):
             show(f"{name}: {n_due} made up for, which was due while nothing watched")
-    deployments += make_housekeeping_deployments(root, show)
     watched = [name for name, operation in operations.items() if operation.canary]
     with (
         in_background(lambda over: _tick(root, over)),
         in_background(partial(begin_runs, root, watched)),
         in_background(partial(answer, begin_run)),
     ):
-        serve(*deployments, print_starting_message=False)
+        if pool:
+            work_pool.hand_over(deployments, pool, root, show)
+        else:
+            serve(*deployments, print_starting_message=False)
 
 
 def make_deployment(name: str, operation: Operation) -> Any:

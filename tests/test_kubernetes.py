@@ -1,5 +1,6 @@
-"""What cannot run here is at least of one piece: the image and the manifests name the same things."""
+"""What cannot run here is at least of one piece: the image, the manifests and the template name the same things."""
 
+import json
 import re
 from pathlib import Path
 
@@ -40,3 +41,12 @@ def test_the_image_takes_what_is_pinned_and_nothing_of_a_clone():
     assert kept.splitlines()[1] == "*"
     rooms = {path.name for path in (ROOT / "evergreen").iterdir() if path.is_symlink()}
     assert {f"!{room}" for room in rooms} <= set(kept.splitlines())
+
+
+def test_the_template_of_a_work_pool_asks_for_what_it_uses():
+    template = json.loads((ROOT / "docker" / "work-pool.json").read_text())
+    used = set(re.findall(r"\{\{ (\w+) \}\}", json.dumps(template["job_configuration"])))
+    assert used == template["variables"]["properties"].keys()
+    image = template["variables"]["properties"]["image"]["default"]
+    assert f"--tag {image} " in (ROOT / "Makefile").read_text()
+    assert template["job_configuration"]["network_mode"] == "host"  # Prefect's server listens on loopback

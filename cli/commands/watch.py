@@ -12,6 +12,9 @@ def watch(
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Answer links here, 0.0.0.0 is everywhere.")
     ] = "127.0.0.1",
+    pool: Annotated[
+        str, typer.Option("--pool", metavar="NAME", help="The workers of this work pool of Prefect's do the runs.")
+    ] = "",
 ) -> CommandResult:
     """Run the pipelines' schedules until interrupted.
 
@@ -20,4 +23,4 @@ def watch(
     """
     from evergreen.flows import schedule
 
-    return CommandResult({"schedules": schedule.watch(partial(print, flush=True), host)}, "")
+    return CommandResult({"schedules": schedule.watch(partial(print, flush=True), host, pool)}, "")

@@ -1,13 +1,16 @@
 """What is due, what is made up for, and when a run trains: no engine starts."""
 
+import contextlib
+import importlib
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
-from evergreen.flows import retraining, schedule
+from evergreen.flows import retraining, schedule, work_pool
 from evergreen.flows.retraining import reason_to_wait
 from evergreen.flows.run_log import record_cancelled, record_run
 from evergreen.stages.engines import versions
@@ -175,3 +178,20 @@ def test_without_a_candidate_or_a_record_it_trains(collected, paths):
     (paths.candidate / "model.json").unlink()
     assert collected(1000, {}, stale={}) == ""
     assert retraining.count_rows(Paths(paths.root, "churn")) == 1000
+
+
+def test_runs_that_a_pool_does_are_found_where_evergreen_is_installed(paths, monkeypatch):
+    deployments = [
+        schedule.make_deployment("churn", HOURLY),
+        *schedule.make_housekeeping_deployments(paths.root, print),
+    ]
+    work_pool.assign(deployments[0], "", paths.root)
+    assert deployments[0].work_pool_name is None
+    client = contextlib.nullcontext(SimpleNamespace(read_work_pool=lambda name: name))
+    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: client)
+    for one in deployments:
+        work_pool.assign(one, "shop", paths.root)
+        module, _, flow = one.entrypoint.rpartition(".")
+        assert getattr(importlib.import_module(module), flow).name == one.flow_name
+        assert one.work_pool_name == "shop"
+        assert [*one.storage.to_pull_step().values()] == [{"directory": str(paths.root)}]
