@@ -39,6 +39,8 @@ class DeployConfig(Section):
     """Whether the endpoint listens for the Open Inference Protocol over gRPC, too; one pipeline that says so does."""
     traces: str = Field("", pattern=r"^(https?://\S+)?$", examples=["http://127.0.0.1:4318"])
     """Address of a collector of OpenTelemetry that takes OTLP over HTTP, such as http://127.0.0.1:4318; one counts."""
+    access_log: bool = False
+    """Whether replicas write a line of JSON about each request; one pipeline that says so does for all."""
     abstain: float = Field(0.0, ge=0, lt=1)
     """Probability of the likeliest class below which an answer says that it abstains; 0 says nothing of it."""
     max_batch_rows: int = Field(64, ge=1, le=1_000_000)

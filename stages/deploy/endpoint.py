@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import suggest
 from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy.access_log import AccessLog, follow_access
 from evergreen.stages.deploy.answer_options import AnswerOptions
 from evergreen.stages.deploy.api_keys import Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
@@ -31,7 +32,7 @@ from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion, P
 from evergreen.stages.deploy.openapi import Documents
 from evergreen.stages.deploy.protocols import Call, find_handler
 from evergreen.stages.deploy.request_body import BodyReader, RequestError
-from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
+from evergreen.stages.deploy.request_headers import check_sender, keep_deadline, set_endpoint
 from evergreen.stages.deploy.request_log import Entry, RequestLog, make_home
 from evergreen.stages.deploy.responses import answer_lifespan, json_response
 from evergreen.stages.deploy.rollout import Rollout, update_rollouts
@@ -56,8 +57,7 @@ class Endpoint:
         self.rollouts: dict[str, Rollout] = {}
         self.documents = Documents({})
         self.failures: dict[str, str] = {}
-        self.revision = ""
-        self.replica = uuid.uuid4().hex
+        self.revision, self.replica = "", uuid.uuid4().hex
         self.hosts: list[str] = []
         self.door, self.counters = Doorkeeper(), Counters()
         self.listener, self.grpc_address = Listener(), ""
@@ -65,18 +65,18 @@ class Endpoint:
         self.spans: Spans | None = None  # where requests are traced
         self.bodies, self.spools = BodyReader(), BodyReader("max_stream_bytes", "max_stream_bytes")
         self.log: RequestLog | None = None
+        self.access: AccessLog | None = None
         self.home: Path | None = None  # the folder of the project in which files of requests may lie
         self.parsing = ThreadPoolExecutor(1, "parse")  # one thread: decoding takes memory
         self.bulk, self.writing = ThreadPoolExecutor(2, "bulk"), ThreadPoolExecutor(1, "write")
-        self.n_streams = 0  # texts that are being written
-        self.loading = ThreadPoolExecutor(1, "load")
+        self.loading, self.n_streams = ThreadPoolExecutor(1, "load"), 0  # texts that are being written
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Serve what `config` says from now on.
 
-        It is {"revision", "hosts", "home", "grpc", "traces", "needs_key", "replicas", "texts_apart", "pipelines",
-        "rollouts"}; the pipelines are {name: {"version", "path", "predictions", "limits"}}, what is beside them stands
-        in rollout.py; with "texts_apart" texts are written in processes of their own.
+        It is {"revision", "hosts", "home", "grpc", "traces", "access_log", "needs_key", "replicas", "texts_apart",
+        "pipelines", "rollouts"}; the pipelines are {name: {"version", "path", "predictions", "limits"}}, what is beside
+        them stands in rollout.py; with "texts_apart" texts are written in processes of their own.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -103,6 +103,7 @@ class Endpoint:
         if self.home and self.log is None:
             self.log = RequestLog(self.home, self.replica)
             atexit.register(self.log.close)
+        self.access = follow_access(self.access, self.home, self.replica, is_wanted=config.get("access_log", False))
         if "home" in config and not (self.door.path and self.door.path.exists()):
             path = Path(config["home"]).parent / "keys.json"
             self.door = Doorkeeper(path, is_locked=config.get("needs_key", False))
@@ -141,7 +142,7 @@ class Endpoint:
         call.traceparent = continue_trace(headers.get("traceparent", ""))
         span = self.spans.begin(call) if self.spans else None
         try:
-            response = await self.respond(call)
+            response = await keep_deadline(call, self.respond)
             status = response.status_code
             if is_direct:
                 response.headers["x-request-id"] = request_id
@@ -157,8 +158,10 @@ class Endpoint:
             pipeline = call.names["pipeline"] if served else ""  # a stranger may think up any number of names
             version = call.version or (served.version if served else "")
             who = (pipeline, version, call.role)
-            self.counters.count(who, status, time.perf_counter() - start)
+            self.counters.count(who, status, seconds := time.perf_counter() - start)
             end_span(span, call, status, who)
+            if self.access:
+                self.access.note(call, status, who, seconds)
 
     async def respond(self, call: Call) -> Response:
         """Return the response to a call; errors of its sender become JSON with a status code."""

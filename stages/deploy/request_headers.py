@@ -6,20 +6,27 @@ goes from there straight to the endpoint: Serve's own way to it costs as much ti
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from evergreen.stages.deploy.config import HOST
 from evergreen.stages.deploy.request_body import RequestError
+from evergreen.stages.deploy.responses import json_response
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from evergreen.stages.deploy.protocols import Call
 
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 AUTHORITY = re.compile(rf"({HOST})(:\d{{1,5}})?", re.IGNORECASE | re.ASCII)
+TIMEOUT = "x-request-timeout"  # seconds until an answer has to begin
 SERVE_PATHS = "/-/"  # health and routes of a replica
 SERVE_OWN = re.compile(rb"x-request-(timeout-seconds|disconnect-disabled)|x-session-id|(x-)?serve[_-].*", re.IGNORECASE)
 
@@ -61,6 +68,30 @@ def build_middlewares() -> list[Any]:
     from starlette.middleware import Middleware
 
     return [Middleware(CleanHeaders, endpoint=_replica.get("endpoint"))]
+
+
+async def keep_deadline(call: Call, respond: Callable[[Call], Awaitable[Response]]) -> Response:
+    """Return the response to a call, or a refusal (504) once the seconds are over that its header TIMEOUT grants.
+
+    What waits for a batch then leaves the queue, as where the client has gone.
+    """
+    granted = call.headers.get(TIMEOUT)
+    if granted is None:
+        return await respond(call)
+    try:
+        if not 0 < (seconds := float(granted)) < math.inf:
+            raise ValueError
+    except ValueError:
+        problem = f"{TIMEOUT} is {granted[:40]!r}; send seconds, above 0"
+        return json_response({"error": problem, "request_id": call.request_id}, 400)
+    try:
+        async with asyncio.timeout(seconds) as deadline:
+            return await respond(call)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        problem = f"there was no answer within {seconds:g} s; allow more, or ask again ({TIMEOUT})"
+        return json_response({"error": problem, "request_id": call.request_id}, 504)
 
 
 def check_sender(headers: Headers, hosts: Collection[str]) -> None:

@@ -10,7 +10,7 @@ from evergreen.core.paths import IMPORT_ROOT
 from evergreen.stages.deploy import api_keys, tracing
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
-from evergreen.stages.engines import haproxy
+from evergreen.stages.engines import listening
 from evergreen.stages.request_files import PINNED
 
 
@@ -23,7 +23,7 @@ def build_entry(version: Mapping[str, str], config: DeployConfig) -> dict[str, A
         "path": str(Path(version["path"]).resolve()),
         "content": folder_version(Path(version["path"])),
         "predictions": str(Path(version["predictions"]).resolve()) if "predictions" in version else "",
-        "limits": config.model_dump(exclude={"replicas", "cpus", "allowed_hosts", "grpc", "traces"}),
+        "limits": config.model_dump(exclude={"replicas", "cpus", "allowed_hosts", "grpc", "traces", "access_log"}),
     }
 
 
@@ -54,6 +54,7 @@ def build_replica_config(
         "needs_key": api_keys.keys_file(root).exists(),
         "replicas": max(limits.replicas for limits in each.values()),
         "traces": tracing.checked(next((limits.traces for limits in each.values() if limits.traces), "")),
+        "access_log": any(limits.access_log for limits in each.values()),
         "texts_apart": True,
         "pipelines": entries,
         "rollouts": {name: build_rollout(root, name, one, each[name]) for name, one in beside.items()},
@@ -86,7 +87,7 @@ def build_schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], po
         "runtime_env": {"env_vars": {"PYTHONPATH": str(IMPORT_ROOT), "EVERGREEN_CODE": _code()}},
         "deployments": [deployment],
     }
-    options = {"host": haproxy.HOST, "port": port}
+    options = {"host": listening.HOST, "port": port}
     return {"proxy_location": "HeadOnly", "http_options": options, "applications": [application]}
 
 

@@ -19,7 +19,7 @@ from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.deploy import api_keys, serve_api, serve_config
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
-from evergreen.stages.engines import cluster_file, haproxy
+from evergreen.stages.engines import cluster_file, haproxy, listening
 
 RESTORE_SECONDS = 20.0  # an upgrade in place takes about 1
 START_SECONDS = 120.0  # Serve's first start takes about 10 on two idle cores, an upgrade about 1
@@ -37,10 +37,10 @@ def deploy(
     `predictions`, if a version has them, is the file of its answers to test rows, by which their coverage is held.
     `params` is one for all or one per pipeline, `beside` says of a pipeline what is beside its version
     (serve_config.build_rollout); what does not start there is told by /healthz alone. Returns {"url", "proxy", "host",
-    "needs_key", "moved_from", "grpc", "pipelines", "failures", "seconds"}: `moved_from` is the preferred port if that
-    was taken. A version that cannot be loaded stands in `failures`: the others are served, and of its pipeline the one
-    before. Raises PipelineError when none can be loaded, and the versions served before stay in service; and where the
-    endpoint is to listen beyond loopback without API keys.
+    "needs_key", "moved_from", "grpc", "tls", "pipelines", "failures", "seconds"}: `moved_from` is the preferred port if
+    that was taken. A version that cannot be loaded stands in `failures`: the others are served, and of its pipeline the
+    one before. Raises PipelineError when none can be loaded, and the versions served before stay in service; and where
+    the endpoint is to listen beyond loopback without API keys.
     """
     from evergreen.stages.engines import ray_cluster
 
@@ -53,8 +53,7 @@ def deploy(
     wanted = {name: serve_config.build_entry(one, each[name]) for name, one in released.items()}
     entries, failures = try_out(wanted, served)
     if not entries:
-        name, problem = next(iter(failures.items()))
-        raise PipelineError(f"no released version can be served: {problem}", place=name)
+        raise PipelineError(f"no released version can be served: {min(failures.values())}", place=min(failures))
     grpc = haproxy.claim_grpc(root, is_up=live) if any(one.grpc for one in each.values()) else ""
     config = serve_config.build_replica_config(root, entries, beside or {}, each) | {"grpc": grpc}
     with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
@@ -65,12 +64,13 @@ def deploy(
             _restore(root, before)
             raise
     return {
-        "url": f"http://{haproxy.HOST}:{port}",
-        "proxy": "HAProxy" if haproxy.haproxy_runs() else "Ray Serve's own",
+        "url": f"http://{listening.HOST}:{port}",
+        "proxy": "HAProxy" if listening.haproxy_runs() else "Ray Serve's own",
         "host": host,
         "needs_key": api_keys.keys_file(root).exists(),
         "moved_from": moved_from,
         "grpc": grpc,
+        "tls": f"https://{host}:{haproxy.claim_tls(root, is_up=True)}" if listening.read_tls(root) else "",
         "pipelines": {name: one["version"] for name, one in entries.items()},
         "failures": failures,
         "seconds": time.monotonic() - start,
@@ -79,8 +79,8 @@ def deploy(
 
 def _checked_host(root: Path) -> str:
     """Return the address on which the endpoint is to listen. Raises PipelineError where that lets in everybody."""
-    host = haproxy.bind_host(root)
-    if host != haproxy.HOST and not api_keys.list_keys(root):
+    host = listening.bind_host(root)
+    if host != listening.HOST and not api_keys.list_keys(root):
         fix = "make one with: evergreen keys add NAME, or go back with: evergreen serve --host 127.0.0.1"
         raise PipelineError("whoever reaches this machine could ask, for there are no API keys", place=host, fix=fix)
     return host
@@ -94,7 +94,7 @@ def status(root: Path) -> dict[str, Any] | None:
     details = serve_api.get_status(root) if serve_api.is_reachable(root) else {}
     if not serve_api.is_deployed(details):
         return None
-    url = f"http://{haproxy.HOST}:{details['http_options']['port']}"
+    url = f"http://{listening.HOST}:{details['http_options']['port']}"
     wanted = serve_api.deployed_config(details)["user_config"]["pipelines"] if serve_api.is_running(details) else {}
     deployments = details["applications"][APPLICATION]["deployments"]
     replicas = deployments[DEPLOYMENT]["replicas"] if deployments else []  # none, where none could be built
@@ -176,7 +176,7 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
 
 def _healthy(root: Path, port: int, revision: str) -> set[str]:
     """Return the replica that answered, if it serves `revision`. Raises PipelineError if it could not load it."""
-    request = urllib.request.Request(f"http://{haproxy.HOST}:{port}/healthz", headers=api_keys.owner_headers(root))
+    request = urllib.request.Request(f"http://{listening.HOST}:{port}/healthz", headers=api_keys.owner_headers(root))
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
             state = json.load(answer)

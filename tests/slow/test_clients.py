@@ -13,7 +13,7 @@ import pytest
 
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
-from evergreen.stages.engines import haproxy, ray_node
+from evergreen.stages.engines import haproxy, listening, ray_node
 from tests.stages.writers import SONG, save_writer
 
 TRITON = """
@@ -248,36 +248,75 @@ def test_a_table_of_many_rows_passes_the_front(url):
     assert 'evergreen_requests_total{pipeline="sizes",version="v1.0.0",role="production",status="200"' in figures
 
 
-def test_keys_guard_an_endpoint_that_listens_everywhere(tmp_path, random_model):
+def make_certificate(folder: Path, name: str) -> tuple[str, str]:
+    """Return the files of a certificate for 127.0.0.1 that signed itself, and of its key."""
+    certificate, key = (str(folder / f"{name}.{kind}") for kind in ("pem", "key"))
+    how = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}"]
+    named = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", "req", *how, *named], check=True, capture_output=True)
+    return certificate, key
+
+
+def ask_over_grpc(address: str, secret: str, *certificates: str) -> tuple[str, str]:
+    """Return the name of the model that is asked for with a key, and the code of the refusal without one."""
+    import grpc
+
+    from evergreen.stages.deploy.v2_messages import SERVICE, messages
+
+    credentials = grpc.ssl_channel_credentials(*(Path(file).read_bytes() for file in certificates))
+    with grpc.secure_channel(address, credentials) as channel:
+        read = messages()["ModelMetadataResponse"].FromString
+        method = channel.unary_unary(f"/{SERVICE}/ModelMetadata", lambda one: one.SerializeToString(), read)
+        asked = messages()["ModelMetadataRequest"](name="sizes")
+        name = method(asked, metadata=[("authorization", f"Bearer {secret}")], timeout=20).name
+        with pytest.raises(grpc.RpcError) as refusal:
+            method(asked, timeout=20)
+    return name, refusal.value.code().name
+
+
+def test_keys_and_tls_guard_an_endpoint_that_listens_everywhere(tmp_path, random_model):
     import socket
+    import ssl
 
     import httpx
 
     from evergreen.core.errors import PipelineError
     from evergreen.stages.deploy import api_keys
-    from evergreen.stages.engines import haproxy, ray_cluster
+    from evergreen.stages.engines import ray_cluster
 
     root = tmp_path / "clone"
     (root / "pipelines").mkdir(parents=True)
     (root / "dvc.yaml").touch()
     random_model("sizes", tmp_path / "sizes", 1)
-    haproxy.choose_host(root, "0.0.0.0")
+    own, client = make_certificate(tmp_path, "server"), make_certificate(tmp_path, "client")
+    listening.choose_host(root, "0.0.0.0", *own, client[0])
     secret = api_keys.add_key(root, "shop", rows_per_minute=3)
     try:
-        made = deploy.deploy(root, {"sizes": {"version": "v1", "path": str(tmp_path / "sizes")}}, DeployConfig())
+        made = deploy.deploy(
+            root, {"sizes": {"version": "v1", "path": str(tmp_path / "sizes")}}, DeployConfig(grpc=True)
+        )
         assert (made["host"], made["needs_key"]) == ("0.0.0.0", True)
         with pytest.raises(PipelineError, match="evergreen stop"):
-            haproxy.choose_host(root, "127.0.0.1")
+            listening.choose_host(root, "127.0.0.1")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(("192.0.2.1", 9))  # sends nothing
             outer = probe.getsockname()[0]
-        url, row = made["url"].replace("127.0.0.1", outer), {"age": 0.5, "colour": "red"}
-        local = {"Host": "127.0.0.1"}
-        assert httpx.post(f"{url}/sizes/predict", json=row, headers=local).status_code == 401
-        asked = [httpx.post(f"{url}/sizes/predict", json=row, headers={**local, "X-API-Key": secret}) for _ in range(4)]
-        assert [answer.status_code for answer in asked] == [200, 200, 200, 429]
-        assert int(asked[-1].headers["retry-after"]) <= 20
-        assert httpx.get(f"{url}/sizes", headers={"X-API-Key": secret}).status_code == 421
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(made["url"].replace("127.0.0.1", outer))  # by TLS alone
+        url, row = made["tls"].replace("0.0.0.0", outer), {"age": 0.5, "colour": "red"}
+        local, trusted = {"Host": "127.0.0.1"}, ssl.create_default_context(cafile=own[0])
+        trusted.check_hostname = False  # the certificate is for 127.0.0.1
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{url}/livez", headers=local, verify=trusted)
+        trusted.load_cert_chain(*client)
+        address = made["tls"].replace("https://0.0.0.0", "127.0.0.1")
+        assert ask_over_grpc(address, secret, own[0], client[1], client[0]) == ("sizes", "UNAUTHENTICATED")
+        with httpx.Client(base_url=url, headers=local, verify=trusted) as http:
+            assert http.post("/sizes/predict", json=row).status_code == 401
+            asked = [http.post("/sizes/predict", json=row, headers={"X-API-Key": secret}) for _ in range(4)]
+            assert [answer.status_code for answer in asked] == [200, 200, 200, 429]
+            assert int(asked[-1].headers["retry-after"]) <= 20
+            assert http.get("/sizes", headers={"X-API-Key": secret, "Host": outer}).status_code == 421
         port = int(httpx.get(f"{made['url']}/healthz").url.port or 0)
         assert port == int(made["url"].rpartition(":")[2])
     finally:

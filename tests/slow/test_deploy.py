@@ -21,7 +21,7 @@ from evergreen.core.errors import PipelineError
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.engines import onnx
-from evergreen.stages.engines import haproxy
+from evergreen.stages.engines import haproxy, listening
 from evergreen.stages.monitor.rollout_evidence import Evidence
 from evergreen.stages.operation import CanaryConfig
 
@@ -97,7 +97,7 @@ def example(url, name="digits"):
 
 
 def test_both_pipelines_answer_at_one_address(clone, endpoint):
-    assert endpoint["proxy"] == ("HAProxy" if haproxy.haproxy_runs() else "Ray Serve's own")
+    assert endpoint["proxy"] == ("HAProxy" if listening.haproxy_runs() else "Ray Serve's own")
     for name in ("digits", "sizes"):
         body = {"rows": [example(endpoint["url"], name)] * 3}
         headers = {"x-request-id": f"mine-{name}"}
@@ -325,7 +325,7 @@ def test_two_replicas_serve_the_same_version(clone, endpoint, released):
     assert len(replicas) == 2
 
 
-@pytest.mark.skipif(not haproxy.haproxy_runs(), reason="Serve's own proxy asks nobody again")
+@pytest.mark.skipif(not listening.haproxy_runs(), reason="Serve's own proxy asks nobody again")
 def test_of_two_replicas_one_that_is_killed_under_load_loses_nothing(clone, endpoint):
     """It stands after the test that starts them."""
     one, _ = find_replicas(clone)

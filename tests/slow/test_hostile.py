@@ -12,7 +12,7 @@ import pytest
 
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
-from evergreen.stages.engines import haproxy, ray_node
+from evergreen.stages.engines import listening, ray_node
 from tests.slow.hostile_requests import Hostile, hostile_requests, request
 
 SEED, NUMBER = 20, 10_000
@@ -100,7 +100,7 @@ def servers(clone):
     for process in psutil.Process(leader).children(recursive=True):
         if process.name() == "haproxy" or "ServeReplica" in " ".join(process.cmdline()):
             found[process.pid] = (process.memory_info().rss, process.num_fds())
-    assert len(found) >= (2 if haproxy.haproxy_runs() else 1)
+    assert len(found) >= (2 if listening.haproxy_runs() else 1)
     return found
 
 
@@ -128,7 +128,7 @@ def test_ten_thousand_mixed_requests(clone, url):
         assert files - before[pid][1] < 100
 
 
-@pytest.mark.skipif(not haproxy.haproxy_runs(), reason="Serve's own proxy is the endpoint, and tried as that")
+@pytest.mark.skipif(not listening.haproxy_runs(), reason="Serve's own proxy is the endpoint, and tried as that")
 def test_serves_own_proxy_stands_them_too(clone, url):
     """It stands in for HAProxy while no replica is ready, and everywhere but on Linux."""
     rows, port = examples(url), json.loads((clone / ".evergreen" / "serve.json").read_text())["fallback_http"]
@@ -165,7 +165,7 @@ def test_slow_clients_hold_up_nobody(url):
         for _ in range(100):
             response = httpx.post(f"{url}/digits/predict", content=body, headers={"content-type": "application/json"})
             assert response.status_code == 200
-        if haproxy.haproxy_runs():
+        if listening.haproxy_runs():
             for one in held:
                 one.settimeout(WAIT_SECONDS + 60)
                 assert one.recv(100)[:12] in (b"", b"HTTP/1.1 408", b"HTTP/1.0 408")

@@ -13,7 +13,7 @@ from evergreen.stages.deploy import api_keys, request_log
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
-from evergreen.stages.engines import haproxy
+from evergreen.stages.engines import haproxy, listening
 
 JSON = {"content-type": "application/json"}
 
@@ -162,17 +162,21 @@ def test_the_file_is_looked_at_once_a_second(endpoint, tmp_path):
 
 
 def test_nothing_listens_beyond_loopback_without_keys(tmp_path):
-    assert haproxy.bind_host(tmp_path) == "127.0.0.1"
+    assert listening.bind_host(tmp_path) == "127.0.0.1"
     haproxy.environment(tmp_path)
-    haproxy.choose_host(tmp_path, "0.0.0.0")
+    listening.choose_host(tmp_path, "0.0.0.0")
     with haproxy.claim_port(tmp_path):
         pass
-    assert haproxy.bind_host(tmp_path) == "0.0.0.0"
+    assert listening.bind_host(tmp_path) == "0.0.0.0"
     with pytest.raises(PipelineError, match=r"no API keys.*evergreen keys add"):
         deploy.deploy(tmp_path, {}, DeployConfig())
     for wrong in ("localhost; rm", "::", "*", "1.2.3", "0.0.0.0\n"):
         with pytest.raises(PipelineError, match="no address"):
-            haproxy.choose_host(tmp_path, wrong)
+            listening.choose_host(tmp_path, wrong)
+    for file in ("none.pem", __file__):
+        with pytest.raises(PipelineError, match=r"no TLS with .*give files in PEM"):
+            listening.choose_host(tmp_path, "", file)
+    assert listening.read_tls(tmp_path) == {}
 
 
 def test_the_command_adds_lists_and_revokes(tmp_path, monkeypatch):

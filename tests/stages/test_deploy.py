@@ -12,7 +12,7 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.stage import status
-from evergreen.stages.engines import haproxy, ray_node
+from evergreen.stages.engines import haproxy, listening, ray_node
 
 
 @pytest.mark.parametrize("wrong", [{"replicas": 0}, {"cpus": -1}, {"max_rows": 0}, {"max_queue_rows": 10}])
@@ -21,7 +21,7 @@ def test_settings_that_cannot_work_are_named(wrong):
         build(DeployConfig, wrong, "deploy")
 
 
-@pytest.mark.skipif(not haproxy.haproxy_runs(), reason="HAProxy's package is made for Linux")
+@pytest.mark.skipif(not listening.haproxy_runs(), reason="HAProxy's package is made for Linux")
 def test_two_clones_share_no_port_and_no_folder_and_keep_their_own(tmp_path):
     one, other = (haproxy.environment(tmp_path / name) for name in ("one", "other"))
     same = {name for name in one if one[name] == other[name]}
@@ -45,7 +45,7 @@ def test_a_taken_port_moves_on_and_is_remembered(tmp_path):
         assert before == port
 
 
-@pytest.mark.skipif(not haproxy.haproxy_runs(), reason="names without a file are Linux's")
+@pytest.mark.skipif(not listening.haproxy_runs(), reason="names without a file are Linux's")
 def test_clones_that_deploy_at_one_moment_take_different_ports(tmp_path):
     with haproxy.claim_port(tmp_path / "one") as (port, _), haproxy.claim_port(tmp_path / "other") as (other, _):
         assert other > port

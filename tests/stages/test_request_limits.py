@@ -3,6 +3,7 @@
 import asyncio
 import json
 import resource
+import threading
 
 import httpx
 import numpy as np
@@ -106,6 +107,30 @@ def test_a_body_that_does_not_come_is_given_up(folders):
     assert response.status_code == 408
     assert "max_body_seconds" in response.json()["error"]
     assert endpoint.bodies.held_bytes == 0
+
+
+def test_what_is_not_answered_in_the_time_that_it_has_leaves_the_queue(folders):
+    endpoint, may_end, batches = start({"digits": folders["digits"]}), threading.Event(), []
+    served = endpoint.served["digits"]
+    served.is_quick, batcher, predict = False, served.answer, served.answer.predict
+    batcher.predict = lambda table: (batches.append(table.num_rows), may_end.wait(20), predict(table))[-1]
+    body, many = (json.dumps({"rows": [served.schema["example"]] * count}) for count in (1, 2))
+
+    async def ask():
+        async with client(endpoint) as http:
+            first = asyncio.create_task(http.post("/digits/predict", content=body, headers=JSON))
+            while not batches:
+                await asyncio.sleep(0.001)
+            late = await http.post("/digits/predict", content=many, headers={**JSON, "X-Request-Timeout": "0.01"})
+            wrong = await http.post("/digits/predict", content=body, headers={**JSON, "X-Request-Timeout": "soon"})
+            may_end.set()
+            return await first, late, wrong
+
+    first, late, wrong = asyncio.run(ask())
+    assert (first.status_code, late.status_code, wrong.status_code) == (200, 504, 400)
+    assert "no answer within 0.01 s" in late.json()["error"]
+    assert "'soon'; send seconds" in wrong.json()["error"]
+    assert (batches, batcher.waiting_rows) == ([1], 0)
 
 
 def test_bodies_that_wait_take_no_more_memory_than_may_be(folders):

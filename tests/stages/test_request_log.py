@@ -40,12 +40,14 @@ def models(tmp_path_factory, random_model):
 def start(models, tmp_path):
     made = []
 
-    def start(**log):
+    def start(*, access_log=False, **log):
         limits = build(DeployConfig, {"log": log}, "deploy").model_dump()
         entries = {name: {"version": "v1.0.0", "path": str(path), "limits": limits} for name, path in models.items()}
         endpoint = Endpoint()
         home = str(tmp_path / ".evergreen" / "requests")
-        asyncio.run(endpoint.reconfigure({"revision": "1", "home": home, "pipelines": entries}))
+        asyncio.run(
+            endpoint.reconfigure({"revision": "1", "home": home, "pipelines": entries, "access_log": access_log})
+        )
         made.append(endpoint)
         return endpoint
 
@@ -85,6 +87,25 @@ def test_what_was_asked_and_answered_is_kept(start):
     assert 0 < first["latency_ms"] < 60_000
     assert abs((datetime.now(UTC) - first["time"]).total_seconds()) < 60
     assert "order-7" not in json.dumps(endpoint.served["sizes"].unusual.to_json())
+
+
+def test_a_line_of_json_tells_of_each_request_where_it_is_wanted(start):
+    for wanted, count in ((True, 3), (False, 0)):
+        endpoint = start(access_log=wanted)
+        post(endpoint, "/sizes/predict?explain=0", ROW, x_request_id="mine")
+        post(endpoint, "/sizes/predict", "no JSON")
+        post(endpoint, "/shoes/predict", ROW)
+        folder = endpoint.home.parent / "access"
+        files = [one for one in folder.iterdir() if one.stem == endpoint.replica] if folder.exists() else []
+        lines = [json.loads(line) for one in files for line in one.read_text().splitlines()]
+        assert len(lines) == count
+        if wanted:
+            assert folder.stat().st_mode & 0o077 == 0
+            assert [(one["pipeline"], one["status"]) for one in lines] == [("sizes", 200), ("sizes", 400), ("", 404)]
+            assert {**lines[0], "time": 0, "seconds": 0} == {
+                **{"time": 0, "request_id": "mine", "method": "POST", "path": "/sizes/predict", "status": 200},
+                **{"seconds": 0, "pipeline": "sizes", "version": "v1.0.0", "role": "production", "key": ""},
+            }
 
 
 def test_every_protocol_and_format_is_logged(start):
