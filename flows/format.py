@@ -75,7 +75,9 @@ def format_monitored(latest: Mapping[str, Any]) -> str:
         span = latest.get("unsure") or f"{number_text(one['low'])} to {number_text(one['high'])}"
         parts.append(f"{number_text(one['mean'])} estimated ({span})")
     if latest["true"] is not None:
-        parts.append(f"{number_text(latest['true'])} true ({latest['labels']:,} labels)")
+        late = latest.get("true_until", latest["last"]) != latest["last"]
+        until = f" until {latest['true_until'][:16]}" * late
+        parts.append(f"{number_text(latest['true'])} true ({latest['labels']:,} labels{until})")
     return f"{label(latest['metric'])} {', '.join(parts)}" if parts else ""
 
 

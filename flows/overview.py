@@ -9,6 +9,7 @@ from typing import Any
 from evergreen.core.errors import DataError, PipelineError, UserError
 from evergreen.core.paths import Paths
 from evergreen.core.processes import load_live
+from evergreen.core.retention import measure
 from evergreen.flows import challenge, format, run_log
 from evergreen.flows.approval import ask_for_word, waits_for_person
 from evergreen.flows.run_events import find_overdue
@@ -48,6 +49,7 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
         "decisions": decisions.decisions(root),
         "rollouts": challengers.rollouts(root),
         "watching": watching is not None,
+        "measured": bool(name),
     }
     reasons = versions.stale_reasons(root, pipelines)
     for one in pipelines:
@@ -104,7 +106,13 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
         "last_run": {key: value for key, value in vars(last).items() if key != "lines"} if last else None,
         "next": _next_run(pipeline) if known["watching"] else None,
         "requests": read_findings(paths)["latest"],
+        "bytes": sum(measure(folder).size for folder in _own_folders(paths)) if known["measured"] else None,
     }
+
+
+def _own_folders(paths: Paths) -> list[Path]:
+    """Return the folders below .evergreen that are of this pipeline alone."""
+    return [paths.requests, paths.monitor, paths.released, paths.run_folder, paths.home / "history" / paths.name]
 
 
 def _find_problem(

@@ -66,7 +66,8 @@ def _cards(windows: Sequence[Json], latest: Json | None) -> list[tuple[str, str,
         cards.append((f"{metric}, estimated", number_text(one["mean"]), notes))
     if latest["metric"]:
         true = "—" if latest["true"] is None else number_text(latest["true"])
-        cards.append((f"{metric}, true", true, [f"{latest['labels']:,} labels"]))
+        until = [f"until {latest['true_until'][:16].replace('T', ' ')}"] if latest["true_until"] else []
+        cards.append((f"{metric}, true", true, [f"{latest['labels']:,} labels", *until]))
     if latest["drift"] is not None:
         cards.append(("farthest column", number_text(latest["drift"]), ["0 is alike, 1 is apart"]))
     ms = windows[-1]["latency_ms"]

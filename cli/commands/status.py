@@ -71,7 +71,8 @@ def _format_requests(latest: dict[str, Any] | None) -> str:
         return ""
     others = "another rule" if latest["rule"] else "a slice is worse" if latest.get("slices_moved") else "like before"
     moved = f"{latest['n_moved']} moved" if latest["moved"] else others
-    return ", ".join(filter(None, [moved, format_monitored(latest)]))
+    rate = latest.get("rows_a_day")
+    return ", ".join(filter(None, [moved, format_monitored(latest), f"{rate:,} rows a day" if rate else ""]))
 
 
 def _format_details(pipeline: dict[str, Any]) -> str:
@@ -98,6 +99,7 @@ def _format_details(pipeline: dict[str, Any]) -> str:
         "last run": f"{last['end']}, {last['started'][:16]}, {last['trigger']}" if last else "none",
         "next run": pipeline["next"],
         "requests": _format_requests(pipeline["requests"]),
+        "disk": f"{pipeline['bytes'] / 1e6:,.1f} MB below .evergreen" if pipeline.get("bytes") else None,
         "moved": "; ".join([*moved.get("slices_moved", []), *moved.get("moved", [])]),
     }
     return "\n".join([pipeline["name"], *(f"  {label:<10}{item}" for label, item in shown.items() if item)])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evergreen.core.durations import DAY, HOUR
 from evergreen.core.errors import UserError
 from evergreen.data.arrow import combine_chunks
 from evergreen.stages.monitor.column_changes import find_changes
@@ -130,40 +132,57 @@ def _add(truth: Json, scores: np.ndarray[Any, Any]) -> None:
 
 
 def summarise(windows: Sequence[Json], metric: str) -> Json:
-    """Return what people and programs are told of the newest window: what moved, the estimated and the true score."""
+    """Return what people and programs are told of the newest window: what moved, the estimated and the true score.
+
+    Labels come late: the true score is that of the newest window, of the last few, which has enough of them.
+    """
     window = windows[-1]
     own = [one for one in windows if one["version"] == window["version"]]
     summary: Json = {key: window[key] for key in ("version", "first", "last", "moved")}
     summary["n_moved"] = len({one["column"] for one in window["columns"] if one["matters"]})
     summary |= {"drift": max((one["distance"] for one in window["columns"]), default=None), "metric": metric}
     summary |= {"goal": GOALS.get(metric), "confidence": CONFIDENCE, "assumes": ASSUMES if metric else ""}
-    summary |= _scores(window, metric) | {"unsure": window.get("unsure", "")}
+    summary |= _scores(own, metric) | {"unsure": window.get("unsure", "")}
+    summary["rows_a_day"] = _count_rows_a_day(own[-HORIZONS[-1] :])
     summary["rule"] = find_rule_change(own, metric)
-    estimate, mean = window["estimate"], _true_mean(window)
-    losses = {"true": mean, "estimated": estimate and estimate["mean"]}
+    labelled, estimate = _find_labelled(own), window["estimate"]
+    losses = {"true": labelled and _true_mean(labelled), "estimated": estimate and estimate["mean"]}
     summary["loss"] = {side: None if m is None else loss_of(metric, m) for side, m in losses.items()}
-    slices = {name: _scores(one, metric) | {"rows": one["rows"]} for name, one in window.get("slices", {}).items()}
-    for name, facts in slices.items():
-        of_slice = [one["slices"][name] for one in own if name in one.get("slices", {})]
-        facts["moved"] = find_rule_change(of_slice, metric) or find_fall(of_slice, metric)
+    slices: dict[str, Json] = {}
+    for name, newest in window.get("slices", {}).items():
+        parts = [one["slices"][name] | {"last": one["last"]} for one in own if name in one.get("slices", {})]
+        moved = find_rule_change(parts, metric) or find_fall(parts, metric)
+        slices[name] = _scores(parts, metric) | {"rows": newest["rows"], "moved": moved}
     summary["slices"] = slices
     summary["slices_moved"] = [f"where {name}: {facts['moved']}" for name, facts in slices.items() if facts["moved"]]
     return summary
 
 
-def _scores(part: Mapping[str, Any], metric: str) -> Json:
-    """Return the scores of a window, or of a slice of one."""
-    estimate, mean = part["estimate"], _true_mean(part)
+def _count_rows_a_day(windows: Sequence[Json]) -> int | None:
+    """Return about how many rows come a day, by the last few windows; None where they span less than an hour."""
+    first, last = (datetime.fromisoformat(text) for text in (windows[0]["first"], windows[-1]["last"]))
+    seconds = (last - first).total_seconds()
+    return round(sum(one["rows"] for one in windows) * DAY / seconds) if seconds >= HOUR else None
+
+
+def _scores(parts: Sequence[Json], metric: str) -> Json:
+    """Return the scores of windows of one version, or of a slice in each: the newest estimate, and the newest truth."""
+    estimate, labelled = parts[-1]["estimate"], _find_labelled(parts)
     return {
-        "labels": part["truth"]["labels"],
+        "labels": (labelled or parts[-1])["truth"]["labels"],
         "estimated": estimate and {name: _score(metric, estimate[name]) for name in ("mean", "low", "high")},
-        "true": None if mean is None else _score(metric, mean),
+        "true": labelled and _score(metric, _true_mean(labelled)),
+        "true_until": labelled and labelled["last"],
     }
 
 
-def _true_mean(part: Mapping[str, Any]) -> float | None:
-    truth = part["truth"]
-    return truth["sum"] / truth["labels"] if truth["labels"] >= MIN_LABELS else None
+def _find_labelled(parts: Sequence[Json]) -> Json | None:
+    """Return the newest of the last few windows, or slices, that has enough labels."""
+    return next((one for one in reversed(parts[-HORIZONS[-1] :]) if one["truth"]["labels"] >= MIN_LABELS), None)
+
+
+def _true_mean(part: Mapping[str, Any]) -> float:
+    return float(part["truth"]["sum"] / part["truth"]["labels"])
 
 
 def find_fall(windows: Sequence[Json], metric: str) -> str:

@@ -50,6 +50,7 @@ def test_it_says_what_moved_and_how_good_the_answers_are(monitored, capsys):
     assert lines[0] == "v1.0.0, 2026-03-01T00:00 to 2026-03-01T09:00:"
     assert lines[1] == "  moved: age: median 20 before, 40 now"
     assert lines[2] == "  accuracy 0.910 estimated (0.880 to 0.940), 0.750 true (40 labels)"
+    assert read_findings(monitored)["latest"]["rows_a_day"] == round(200 * 24 / 9)
     assert "concept drift" in lines[3]
     assert lines[4] == "page: .evergreen/monitor/churn/report.html"
     value = json.loads(shown(capsys, "monitor", "churn", "--json"))

@@ -202,7 +202,13 @@ def test_labels_that_come_later_make_the_true_score_each_once(watch):
     watched = watch()
     right = watched.ask(450)
     watched.label([("r0", row) for row in range(90)])
-    assert watched.look()["windows"][0]["truth"] == {"labels": 90, "sum": right[:90].sum(), "squares": right[:90].sum()}
+    first = watched.look()
+    assert first["windows"][0]["truth"] == {"labels": 90, "sum": right[:90].sum(), "squares": right[:90].sum()}
+    latest, until = first["latest"], first["windows"][0]["last"]  # the newest window has no label yet
+    assert (latest["true"], latest["labels"], latest["true_until"]) == (right[:90].mean(), 90, until)
+    assert latest["loss"]["true"] == pytest.approx(1 - right[:90].mean())
+    assert latest["last"] > until
+    assert latest["rows_a_day"] is None
     watched.label([("r1", row) for row in range(90)] + [("r4", row) for row in range(90)])  # of both windows and none
     findings = watched.look()
     assert [window["truth"]["labels"] for window in findings["windows"]] == [180, 40]
