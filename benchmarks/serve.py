@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ray_project, sized
-from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.deploy.config import DeployConfig, LogConfig
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = (1, 16, 64)
@@ -139,15 +139,17 @@ def measure(servers: dict[str, Server], rounds: int = ROUNDS) -> dict[tuple[str,
 
 
 def report(found: dict[tuple[str, int], Figures], names: list[str]) -> str:
-    """A row per server and connections; ratios are the first one's divided by the last one's."""
+    """A row per server and connections; ratios are the first one's divided by that of each of the others."""
     lines = ["| connections | server | requests/s | p50 ms | p99 ms |", "|---:|---|---:|---:|---:|"]
     for connections in CONNECTIONS:
         figures = [found[name, connections] for name in names]
         for name, one in zip(names, figures, strict=True):
             lines.append(f"| {connections} | {name} | {one.rate:,.0f} | {one.p50_ms:.1f} | {one.p99_ms:.1f} |")
-        ours, other = figures[0], figures[-1]
-        ratios = (ours.rate / other.rate, ours.p50_ms / other.p50_ms, ours.p99_ms / other.p99_ms)
-        lines.append(f"| {connections} | **ratio** | " + " | ".join(f"**{ratio:.2f}**" for ratio in ratios) + " |")
+        ours, *others = figures
+        for name, other in zip(names[1:], others, strict=True):
+            ratios = (ours.rate / other.rate, ours.p50_ms / other.p50_ms, ours.p99_ms / other.p99_ms)
+            cells = " | ".join(f"**{ratio:.2f}**" for ratio in ratios)
+            lines.append(f"| {connections} | **ratio to {name}** | {cells} |")
     return "\n".join(lines)
 
 
@@ -175,11 +177,18 @@ def main() -> None:
     with ray_project() as root:
         folder = released_model(root / "model")
         with plain_server(folder) as port:
-            served = deploy.deploy(root, {"digits": {"version": "v1.0.0", "path": str(folder)}}, DeployConfig())
+            version, unlogged = {"version": "v1.0.0", "path": str(folder)}, DeployConfig(log=LogConfig(sample=0))
+            settings = {"digits": DeployConfig(), "unlogged": unlogged}
+            served = deploy.deploy(root, dict.fromkeys(settings, version), settings)
             rows = {"rows": [find_example(served["url"], "digits")]}
-            names = [f"evergreen (Ray Serve, {served['proxy']})", "FastAPI on uvicorn"]
-            urls = (served["url"], f"http://127.0.0.1:{port}")
-            found = measure({n: Server.of_url(u, "/digits/predict", rows) for n, u in zip(names, urls, strict=True)})
+            names = [
+                f"evergreen (Ray Serve, {served['proxy']})",
+                "the same without the request log",
+                "FastAPI on uvicorn",
+            ]
+            places = [(served["url"], one) for one in settings] + [(f"http://127.0.0.1:{port}", "digits")]
+            servers = [Server.of_url(url, f"/{pipeline}/predict", rows) for url, pipeline in places]
+            found = measure(dict(zip(names, servers, strict=True)))
     print(report(found, names))
 
 
