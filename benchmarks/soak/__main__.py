@@ -35,8 +35,8 @@ HEAD = """# An endpoint for {minutes:.0f} minutes under load of all kinds
 Written by `make soak` on: {machine}.
 Two replicas serve three pipelines behind HAProxy. A request fails where it is valid and not answered, or not as its
 version answered before. What cannot be asked again where a replica is killed, long bodies and answers that had begun,
-is counted apart. Before it began the load average was {waiting:.1f}. Above 1 other work ran beside it, and times tell
-of that as well.
+is counted apart. Before it began the load average was {waiting:.1f}. Above 1 other work ran beside it, and times and
+their ratios tell of that work as well: those of bulkheads are `python -m benchmarks.soak.bulkheads`'s to measure.
 
 {tables}
 """
