@@ -12,6 +12,8 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from evergreen.core.errors import BusyError, UserError
@@ -25,6 +27,7 @@ from evergreen.stages.engines import released_copies, storage_budget, versions
 from evergreen.stages.engines.backup_file import SCRATCH
 from evergreen.stages.engines.dvc_unreferenced import unreferenced_objects
 from evergreen.stages.housekeeping_config import LEAST_DAYS, HousekeepingConfig
+from evergreen.stages.monitor.stage import read_findings
 from evergreen.stages.pipeline import names, read
 
 LOG_TAIL = 2**20  # bytes of a long log that stay
@@ -90,6 +93,19 @@ def clean_released(root: Path, config: HousekeepingConfig) -> int:
     return _remove(root, choose_old(map(measure, copies), config.released_days))
 
 
+def clean_references(root: Path, config: HousekeepingConfig) -> int:
+    """Remove what requests are compared with, of versions that are asked no more; the monitor makes it anew."""
+    served, entries = served_versions(root), list[Entry]()
+    for folder in root.glob(".evergreen/monitor/*/*/"):
+        name, version = folder.parent.name, folder.name
+        if served.get(name) != version:
+            windows = read_findings(Paths(root, name))["windows"]
+            asked = max((one["last"] for one in windows if one["version"] == version), default="1970-01-01T00:00+00:00")
+            found = measure(folder)
+            entries.append(replace(found, written=max(found.written, datetime.fromisoformat(asked).timestamp())))
+    return _remove(root, choose_old(entries, config.released_days))
+
+
 def clean_logs(root: Path, config: HousekeepingConfig) -> int:
     """Keep the end of logs that are too long; who writes them goes on behind it. A kill leaves it there twice."""
     freed = 0
@@ -130,6 +146,7 @@ PLACES: dict[str, Callable[[Path, HousekeepingConfig], int]] = {
     "checkpoints": clean_runs,
     "request log": clean_requests,
     "copies of versions": clean_released,
+    "rows of versions": clean_references,
     "logs": clean_logs,
     "Prefect's database": shrink_database,
     "storage": clean_storage,

@@ -24,7 +24,7 @@ class HousekeepingConfig(Section):
     runs_days: float = Field(30, ge=LEAST_DAYS)
     """Days after which checkpoints of a run that nobody goes on with are removed."""
     released_days: float = Field(30, ge=LEAST_DAYS)
-    """Days after which the copy of a version that nothing serves is removed; DVC's cache has it."""
+    """Days after which the copy of a version that nothing serves, and the monitor's of its rows, go; DVC has them."""
     prefect_days: float = Field(90, ge=LEAST_DAYS)
     """Days for which Prefect keeps runs and what they logged; it counts when its server starts."""
     log_bytes: int = Field(2**24, ge=2**20)

@@ -28,7 +28,7 @@ MAX_SECONDS = 240.0  # that a step waits for an engine
 SETTINGS = """release: ask
 monitor: {{schedule: "{schedule}", window: 100}}
 retrain: {{drift: true}}
-canary: {{max_disagreement: 0.9, max_slowdown: 20, max_seconds: 60}}
+canary: {{max_slowdown: 20, max_seconds: 60}}
 notify: {{to: ["{address}"], max_per_hour: 100}}
 """
 EACH_MINUTE, NEVER = "* * * * *", "0 0 1 1 *"

@@ -32,7 +32,7 @@ PLACES = {
 }
 STARTS_LEVEL = 4  # the measurement from which all grows no more: retention has begun to remove
 MAX_GROWTH = {"disk": 1.15, "memory": 1.15, "status": 1.3}
-BY_VERSION = ("DVC's cache", "git", "findings")  # what a release adds to for ever
+BY_VERSION = ("DVC's cache", "git")  # what a release adds to for ever
 Json = dict[str, Any]
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 FILE, PAGE = "monitor.json", "report.html"
 FIGURES = "figures.json"  # for the endpoint's /metrics
-MAX_WINDOWS = 400  # that are kept
+MAX_WINDOWS, MAX_SLICED = 400, 64  # that are kept, and the newest of which the scores of slices are
 SAVE_SECONDS = 2.0  # between two writes of the findings
 Json = dict[str, Any]
 
@@ -161,6 +161,8 @@ class Monitor:
         findings = self.findings
         there = {f"{day}/{stem}" for day, stems in list_files(self.paths.requests).items() for stem in stems}
         findings["position"] = {key: rows for key, rows in findings["position"].items() if key in there}
+        for window in findings["windows"][:-MAX_SLICED]:
+            window["slices"] = {}
         if windows := findings["windows"]:
             findings["latest"] = summarise(windows, findings["versions"][windows[-1]["version"]]["metric"])
         write_json(self.paths.monitor / FILE, findings, sort=False)

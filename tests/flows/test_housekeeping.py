@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from evergreen.cli import main
+from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.core.processes import exclusive_lock
 from evergreen.core.retention import Entry, choose_old
@@ -106,6 +107,21 @@ def test_copies_of_versions_that_answer_nobody_go_where_dvc_has_them(paths):
     write(paths.released / "v2.5.0" / "weights", 31)
     next((paths.root / ".dvc" / "cache").rglob("*.dir")).unlink()
     assert [*released_copies.list_unneeded(paths.root, set())] == []
+
+
+def test_rows_of_versions_that_nobody_asks_any_more_go(paths):
+    now = datetime.now(UTC)
+    lasts = {"v1.0.0": 200, "v1.1.0": 40, "v1.2.0": 3}  # days ago
+    windows = [
+        {"version": version, "last": (now - timedelta(days=days)).isoformat()} for version, days in lasts.items()
+    ]
+    findings = {"format": 1, "windows": windows, "position": {}, "labels": {}, "versions": {}, "latest": None}
+    write_json(paths.monitor / "monitor.json", findings)
+    for version in (*lasts, "v1.3.0"):
+        write(paths.monitor / version / "rows.parquet", 100)
+    freed = clean(paths.root, DEFAULTS)
+    assert list(freed) == ["rows of versions"]
+    assert sorted(one.name for one in paths.monitor.iterdir()) == ["monitor.json", "v1.2.0"]
 
 
 def test_long_logs_keep_their_end_and_a_database_gives_back_what_it_does_not_need(paths):
