@@ -22,10 +22,9 @@ ARROW, NDJSON, EVENTS = "application/vnd.apache.arrow.stream", "application/x-nd
 AGAIN = {429, 502, 503, 504}  # too much waits, or who would answer is being replaced
 FIRST_WAIT_S, MAX_WAIT_S = 0.2, 30.0
 CUT_OFF = "the text was cut off; ask again"
-Step = tuple[
-    float, dict[str, Any], bool
-]  # seconds to wait, then what to send, and whether the answer is read bit by bit
+Step = tuple[float, dict[str, Any], bool]  # seconds to wait, what to send then, whether it is answered bit by bit
 Steps = Generator[Step, httpx.Response | httpx.TransportError, Any]
+_End = dict[str, Any] | None
 Parameters = ParamSpec("Parameters")
 
 
@@ -153,17 +152,19 @@ class Client(_Requests):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def stream(self, name: str, row: Mapping[str, Any], *, version: str = "", **options: Any) -> Iterator[str]:
+    def stream(
+        self, name: str, row: Mapping[str, Any], *, version: str = "", end: _End = None, **options: Any
+    ) -> Iterator[str]:
         """Yield the text that a pipeline writes for a row, in pieces, while it is written.
 
         `options` are max_tokens, temperature, top_p, stop (a text, or several) and seed. Leaving the loop ends the
-        writing.
+        writing. A dict `end` gets what the last event says: `finish_reason` ("stop", "length"), `tokens`, `version`.
 
         Raises:
             EndpointError: the endpoint refused the row or an option, and says why.
             OutageError: nobody answered, or the text was cut off.
         """
-        with closing(self._run(self._open(name, row, version, options))) as response, _whole_text(self.url) as read:
+        with closing(self._run(self._open(name, row, version, options))) as response, _whole_text(self.url, end) as read:
             for line in response.iter_lines():
                 yield from read(line)
 
@@ -200,11 +201,11 @@ class AsyncClient(_Requests):
         await self.close()
 
     async def stream(
-        self, name: str, row: Mapping[str, Any], *, version: str = "", **options: Any
+        self, name: str, row: Mapping[str, Any], *, version: str = "", end: _End = None, **options: Any
     ) -> AsyncIterator[str]:
         """Yield the text that a pipeline writes for a row, as `Client.stream` does, with `async for`."""
         async with aclosing(await self._run(self._open(name, row, version, options))) as response:
-            with _whole_text(self.url) as read:
+            with _whole_text(self.url, end) as read:
                 async for line in response.aiter_lines():
                     for piece in read(line):
                         yield piece
@@ -231,7 +232,7 @@ def _path(name: str, version: str) -> str:
 
 
 @contextmanager
-def _whole_text(url: str) -> Iterator[Callable[[str], list[str]]]:
+def _whole_text(url: str, end: _End) -> Iterator[Callable[[str], list[str]]]:
     """Yield what reads the piece in a line of server-sent events. Raises OutageError where the text was cut off."""
     last: dict[str, Any] = {}
 
@@ -246,3 +247,4 @@ def _whole_text(url: str) -> Iterator[Callable[[str], list[str]]]:
         raise OutageError(CUT_OFF, place=url) from error
     if "text" in last or not last:  # at last comes the whole
         raise OutageError(CUT_OFF, place=url)
+    ({} if end is None else end).update(last)

@@ -150,7 +150,8 @@ def test_a_text_is_read_while_it_is_written(writer):
     row, how = {"text": "a small"}, {"max_tokens": 8, "temperature": 0}
     whole = httpx.post(f"{writer}/song/predict", params=how, json=row).json()["predictions"][0]["prediction"]
     with evergreen.Client(writer) as client:
-        pieces = [*client.stream("song", row, **how)]
+        pieces = [*client.stream("song", row, end=(end := {}), **how)]
+        assert (end["finish_reason"], end["tokens"], end["version"]) == ("length", 8, "v1.0.0")
         assert ("".join(pieces), len(pieces) > 1) == (whole, True)
         first = client.stream("song", row, version="v1.0.0", **how)
         assert next(first) == pieces[0]
