@@ -18,6 +18,7 @@ WITHOUT_SECRET = {  # services whose addresses may do without one
     *("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"),
     *("dbus", "gnome", "macosx", "windows", "syslog", "rsyslog"),
 }
+CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
 CRON = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30'
 
 
@@ -74,7 +75,7 @@ class NotifyConfig(Section):
     """What to tell; `overdue`: not succeeded for as long as `alarm_after` says; `timed out`: `ask` decided instead."""
     repeat_after: Duration = "1d"
     """How long a failure of the same reason is not told again."""
-    links: Annotated[str, Field(max_length=500, pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    links: str = Field("", max_length=500, pattern=r"^(https?://[^\s?#]+)?$", examples=["https://models.example.org"])
     """Under which address people reach what `evergreen watch` answers; by default that of this machine alone."""
     max_per_hour: int = Field(6, ge=1, le=1000)
     """Messages to an address; further events wait and come together in one."""
@@ -93,6 +94,10 @@ class RetrainConfig(Section):
     """The same, as a share of the rows at the last training."""
     min_distance: Duration = ""
     """Time since the last training began: "7 days"."""
+    max_core_hours: float = Field(0, ge=0)
+    """Core-hours that the trainings of 30 days may take, their seconds times the workers; 0 is no limit."""
+    quiet_hours: str = Field("", pattern=rf"^({CLOCK}-{CLOCK})?$", examples=["08:00-18:30"])
+    """When nothing is trained, by the clock of `time_zone`: "08:00-18:30"."""
     drift: bool = False
     """Begin a run where the scheduled monitor finds that columns moved or that labels contradict the estimate."""
     loss: float = Field(0, ge=0)

@@ -100,7 +100,10 @@ class Story:
         latest = read_json(self.paths.monitor / "monitor.json", "latest")["latest"]
         _check(any(MOVED in text for text in latest["moved"]), f"areas moved, and the monitor says {latest['moved']}")
         estimated, true = latest["estimated"]["mean"], latest["true"]
-        said = f"{latest['n_moved']} columns moved, accuracy {estimated:.2f} estimated and {true:.2f} true"
+        _check(MOVED in latest["unsure"], f"areas are far out of range, and the monitor says {latest['unsure']!r}")
+        said = (
+            f"{latest['n_moved']} columns moved, accuracy {true:.2f}, and {estimated:.2f} estimated, which is in doubt"
+        )
         return f"{said}: a run begins, for {reason}"
 
     def retrain(self) -> str:

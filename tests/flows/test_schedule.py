@@ -16,6 +16,7 @@ from evergreen.flows.run_log import record_cancelled, record_run
 from evergreen.stages.engines import versions
 from evergreen.stages.operation import Operation, RetrainConfig
 from evergreen.stages.pipeline import read
+from evergreen.stages.train.config import TrainConfig
 from tests.flows.small_project import YAML
 
 HOURLY = Operation(schedule="0 * * * *")
@@ -80,6 +81,7 @@ def test_when_something_watched_last_is_on_the_disk(paths):
         "monitor: {schedule: daily}",
         "monitor: {window: 3}",
         "retrain: {min_distance: 3 moons}",
+        "retrain: {quiet_hours: 8-18}",
     ],
 )
 def test_mistakes_are_said(paths, wrong):
@@ -106,7 +108,8 @@ def collected(paths, monkeypatch):
         changed = {"preprocess": "input changed: data/store/churn/raw"} if stale is None else stale
         monkeypatch.setattr(versions, "stale_reasons", lambda root, pipelines: {"churn": changed})
         operation = Operation(retrain=RetrainConfig(**config))
-        pipeline = type("Pipeline", (), {"name": "churn", "operation": operation})()
+        train = TrainConfig(workers="1..2")
+        pipeline = SimpleNamespace(name="churn", operation=operation, train=train)
         return reason_to_wait(pipeline, paths, trigger)
 
     return reason
@@ -168,6 +171,19 @@ def test_trainings_keep_their_distance(collected, paths):
     lines = first.read_text().splitlines()
     first.write_text("\n".join([json.dumps(json.loads(lines[0]) | {"started": then}), *lines[1:]]))
     assert collected(5000, {"min_distance": "9 days"}) == ""
+
+
+def test_trainings_keep_to_their_hours_and_their_budget(collected):
+    clock = datetime.now(UTC)
+    soon, earlier = (f"{clock + timedelta(hours=hours):%H:%M}" for hours in (2, -2))
+    for quiet, is_quiet in ((f"{earlier}-{soon}", True), (f"{soon}-{earlier}", False)):
+        said = collected(5000, {"quiet_hours": quiet}, trigger="drift")
+        assert said.endswith(f"and retrain.quiet_hours is {quiet}, so nothing is trained") == is_quiet
+        assert bool(said) == is_quiet
+    assert collected(5000, {"max_core_hours": 1.0}) == ""
+    said = "trainings of 30 days took 0.00167 core-hours and retrain.max_core_hours is 0.001, so nothing is trained"
+    assert collected(5000, {"max_core_hours": 0.001}) == said
+    assert collected(5000, {"max_core_hours": 0.001}, trigger="by hand") == ""
 
 
 def test_without_a_candidate_or_a_record_it_trains(collected, paths):
