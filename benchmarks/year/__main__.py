@@ -52,8 +52,8 @@ Prefect's record grow older as the story's days go by, and housekeeping reads th
 
 {verdict}
 
-| | at first | then | ratio | at most |
-|---|---:|---:|---:|---:|
+| from the fourth month to the last | times as much | at most |
+|---|---:|---:|
 {levels}
 
 {figures}
@@ -77,7 +77,6 @@ def main() -> int:
     folder.mkdir(mode=0o700, exist_ok=True)
     project, file, begun = ChaosProject(folder), folder / "year.json", time.monotonic()
     state = read_json(file) if file.exists() else begin(project)
-    state["problems"] = []
     year = Year(project, state, lambda line: print(f"{time.monotonic() - begun:6.0f} s  {line}", flush=True))
     try:
         year.live(options.days)
@@ -173,7 +172,7 @@ def format_results(state: dict[str, Any], problems: list[str]) -> str:
         verdict="Problems:\n\n" + "\n".join(f"- {one}" for one in problems)
         if problems
         else "Everything is as it should be.",
-        levels="\n".join(f"| {name} | | | {ratio:.2f} | {MAX_GROWTH[name]} |" for name, ratio in growth.items()),
+        levels="\n".join(f"| {name} | {ratio:.2f} | {MAX_GROWTH[name]} |" for name, ratio in growth.items()),
         figures="\n\n".join(_format_sizes(figures, part) for part in ("memory", "disk") if figures),
         runs="\n".join(
             f"| {one['day'] + 1} | {one['version']} | {one['struck'] or '–'} | {one['asked']} | {one['seconds']:.0f} |"

@@ -60,10 +60,8 @@ class Year:
         self.world.log(day, self.version, self._open(self.version))
         if day >= LABEL_DAYS:
             self.state["labels"] += self.world.label(day - LABEL_DAYS, self._open(self.version))
-        start = time.process_time()
         latest = look(read(NAME, self.project.root), self.paths)["latest"]
         self.state["looks"] += 1
-        self.state["look_seconds"] = round(time.process_time() - start, 3)
         if day % WEEK == WEEK - 1:
             self._end_week(day, moved=bool(latest and latest["moved"]))
         self.world.stamp(day)
