@@ -3,6 +3,7 @@
 import re
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from itertools import islice, takewhile
 from typing import Any
 
 from evergreen.core.durations import parse_duration
@@ -13,6 +14,7 @@ from evergreen.core.progress import Progress, no_progress
 from evergreen.flows.links import make_links
 from evergreen.flows.notifications import Event, forget, read_config
 from evergreen.flows.run_events import tell
+from evergreen.flows.run_log import read_runs
 from evergreen.stages.operation import RetrainConfig
 from evergreen.stages.pipeline import Pipeline
 
@@ -20,6 +22,7 @@ BEGUN = "begun.json"  # the run that the monitor began last, and why
 AGAIN = "1d"  # between two runs for one reason, where retrain.min_distance says nothing
 TIMEOUT_S = 5.0  # of the endpoint's figures
 MAX_TOLD = 3  # columns in a message
+MAX_DEATHS = 3  # of runs for one reason, one after the other, until the next one waits
 Json = dict[str, Any]
 
 
@@ -89,7 +92,10 @@ def find_alarms(retrain: RetrainConfig, latest: Json | None) -> dict[str, str]:
 
 
 def reason_to_run(retrain: RetrainConfig, paths: Paths, latest: Json | None) -> str:
-    """Return why the monitor should begin a run now, "drift" or "loss"; "" where it should not, or did already."""
+    """Return why the monitor should begin a run now, "drift" or "loss"; "" where it should not, or did already.
+
+    A run whose process died is begun again at the next look, a few times.
+    """
     alarms = find_alarms(retrain, latest)
     reason = "loss" if "loss" in alarms else "drift" if "drift" in alarms and retrain.drift else ""
     file = paths.monitor / BEGUN
@@ -97,6 +103,9 @@ def reason_to_run(retrain: RetrainConfig, paths: Paths, latest: Json | None) -> 
         return reason
     last = read_json(file, "version", "reason", "at")
     if (last["version"], last["reason"]) != (latest and latest["version"], reason):
+        return reason
+    own = (run for run in read_runs(paths) if run.trigger == reason)
+    if 0 < sum(1 for _ in takewhile(lambda run: run.end == "died", islice(own, MAX_DEATHS))) < MAX_DEATHS:
         return reason
     distance = timedelta(microseconds=parse_duration(retrain.min_distance or AGAIN))
     return reason if datetime.now(UTC) - datetime.fromisoformat(last["at"]) >= distance else ""

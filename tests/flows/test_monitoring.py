@@ -6,7 +6,7 @@ import pytest
 
 from evergreen.cli import main
 from evergreen.core.config import build
-from evergreen.core.files import write_json
+from evergreen.core.files import write_json, write_text
 from evergreen.flows.monitoring import BEGUN, count_statuses, reason_to_run, remember_run
 from evergreen.stages.monitor.findings import summarise
 from evergreen.stages.monitor.stage import FILE, read_findings, run
@@ -111,6 +111,10 @@ def test_a_run_begins_once_for_a_reason(monitored):
     assert reason(loss=0.2) == "loss"
     assert reason("v1.1.0", drift=True) == "drift"
     assert reason(drift=True, min_distance="0s") == "drift"
+    for number, expected in enumerate(("drift", "drift", "")):
+        died = {"format": 1, "started": f"2026-03-0{number + 1}T00:00:00+00:00", "trigger": "drift", "process": None}
+        write_text(monitored.home / "history" / "churn" / f"2026030{number}T0.jsonl", json.dumps(died))
+        assert reason(drift=True) == expected
     begun = json.loads((monitored.monitor / BEGUN).read_text()) | {"at": "2026-01-01T00:00:00+00:00"}
     write_json(monitored.monitor / BEGUN, begun)
     assert reason(drift=True) == "drift"
