@@ -151,6 +151,7 @@ def perform(
 
     `more` are further arguments of the stage's `run`. Return what the stage returns, with that "summary".
     """
+    from evergreen.stages.engines import cluster_file
     from evergreen.stages.engines.dvc_code import write_code_versions
 
     if stage in COSTLY:
@@ -158,17 +159,23 @@ def perform(
 
         refuse_unfit(pipeline, paths)
     start = time.monotonic()
-    own = []
+    own: list[str] = []
+    result: dict[str, Any]
 
     def hear(**facts: Any) -> None:
         own.append(facts["summary"]) if "summary" in facts else progress(**facts)
 
-    run = importlib.import_module(f"evergreen.stages.{stage}.stage").run
     progress(stage=stage)
-    given: dict[str, Any] = {"task": pipeline.task, "progress": hear, **more}
-    if stage == "preprocess":  # the later ones read them in the spec that it writes
-        given["task_options"] = pipeline.task_options
-    result: dict[str, Any] = run(getattr(pipeline, stage, None), paths, **given)
+    if stage in COSTLY and cluster_file.read(paths.root).jobs:
+        from evergreen.stages.remote_stage import run_remotely
+
+        result = run_remotely(stage, pipeline, paths, hear)
+    else:
+        given: dict[str, Any] = {"task": pipeline.task, "progress": hear, **more}
+        if stage == "preprocess":  # the later ones read them in the spec that it writes
+            given["task_options"] = pipeline.task_options
+        run = importlib.import_module(f"evergreen.stages.{stage}.stage").run
+        result = run(getattr(pipeline, stage, None), paths, **given)
     write_code_versions(pipeline, paths, after=stage)
     summary = own[-1] if own else format_summary(result)
     progress(stage=stage, summary=summary, seconds=time.monotonic() - start)

@@ -13,6 +13,7 @@ def stop() -> CommandResult:
     from evergreen.core.paths import find_running_root
     from evergreen.flows import schedule
     from evergreen.flows.server import Server
+    from evergreen.stages.deploy import stage as deploy
     from evergreen.stages.engines import ray_cluster
 
     root, names, notes = find_running_root(), [], []
@@ -22,6 +23,7 @@ def stop() -> CommandResult:
             f"the run of {lock.name}": partial(processes.terminate_owner, lock)
             for lock in sorted((root / ".evergreen" / "locks").glob("*"))
         },
+        "endpoint of the cluster": partial(deploy.undeploy_cluster, root),
         "endpoint and Ray": partial(ray_cluster.stop, root),
         "Prefect": Server(root).stop,
     }

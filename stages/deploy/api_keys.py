@@ -7,6 +7,7 @@ it. What a key spends is counted in each replica by itself.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
 import re
@@ -18,12 +19,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evergreen.core.addresses import is_address, join
 from evergreen.core.errors import PipelineError, suggest
-from evergreen.core.files import atomic_write, read_json, read_secret
+from evergreen.core.files import atomic_write, make_private, read_json, read_secret
 from evergreen.core.processes import exclusive_lock
+from evergreen.data.object_store import ObjectStore
 from evergreen.stages.deploy.request_body import RequestError
+from evergreen.stages.engines import cluster_file
 
 PREFIX = "eg_"
+KEYS = "keys.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LIMITS = ("requests_per_minute", "rows_per_minute")
 LOOK_SECONDS = 1.0  # between two looks at the file: so long a key that was revoked still works
@@ -33,7 +38,7 @@ SEND = "send it with the header Authorization: Bearer KEY"
 
 def keys_file(root: Path) -> Path:
     """Return where the keys of a project lie."""
-    return root / ".evergreen" / "keys.json"
+    return root / ".evergreen" / KEYS
 
 
 def owner_key(root: Path) -> str:
@@ -44,6 +49,11 @@ def owner_key(root: Path) -> str:
 def owner_headers(root: Path) -> dict[str, str]:
     """Return the headers with which a project's own commands ask its endpoint."""
     return {"Authorization": f"Bearer {owner_key(root)}"} if keys_file(root).exists() else {}
+
+
+def describe_owner(root: Path) -> dict[str, dict[str, Any]]:
+    """Return what is known of the key of a project's own commands, as `list_keys` does of the others."""
+    return {OWNER: {"hash": _hash(owner_key(root)), "pipelines": []}}
 
 
 def list_keys(root: Path) -> dict[str, dict[str, Any]]:
@@ -81,11 +91,29 @@ def _locked(root: Path) -> Any:
 
 
 def _write(root: Path, keys: dict[str, Any]) -> None:
-    import json
-
     with atomic_write(keys_file(root)) as temporary:
         temporary.touch(0o600)
         temporary.write_text(json.dumps({"format": 1, "keys": keys}, indent=1) + "\n", encoding="utf-8")
+    publish_keys(root, keys)
+
+
+def publish_keys(root: Path, keys: Mapping[str, Any]) -> None:
+    """Let the replicas of the cluster, if there is one, know the hashes of all keys."""
+    cluster = cluster_file.read(root)
+    if not cluster.address:
+        return
+    place, content = place_of(cluster.storage), json.dumps({"format": 1, "keys": {**keys, **describe_owner(root)}})
+    if is_address(place):
+        ObjectStore(place).put_bytes(KEYS, content.encode())
+        return
+    with atomic_write(make_private(Path(place)) / KEYS) as temporary:
+        temporary.touch(0o600)
+        temporary.write_text(content, encoding="utf-8")
+
+
+def place_of(storage: str) -> str:
+    """Return where the endpoint of a cluster keeps what all replicas share."""
+    return join(storage, "endpoint") if is_address(storage) else str(Path(storage, "endpoint"))
 
 
 def _hash(secret: str) -> str:
@@ -172,8 +200,9 @@ class Doorkeeper:
             signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if signature == self._signature:
                 return
-            entries = list_keys(path.parents[1])
-            entries[OWNER] = {"hash": _hash(owner_key(path.parents[1])), "pipelines": []}
+            entries = read_json(path, "keys")["keys"]
+            if OWNER not in entries:
+                entries |= describe_owner(path.parents[1])
         except FileNotFoundError:
             self._callers, self._signature = {} if self._callers is not None else None, None
             return

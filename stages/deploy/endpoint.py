@@ -24,8 +24,9 @@ from evergreen.core.errors import suggest
 from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.access_log import AccessLog, follow_access
 from evergreen.stages.deploy.answer_options import AnswerOptions
-from evergreen.stages.deploy.api_keys import Doorkeeper
+from evergreen.stages.deploy.api_keys import KEYS, Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
+from evergreen.stages.deploy.cluster_front import find_home
 from evergreen.stages.deploy.counters import Counters, keep_published
 from evergreen.stages.deploy.grpc_listener import Listener
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion, Parse, Parsed
@@ -74,9 +75,8 @@ class Endpoint:
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Serve what `config` says from now on.
 
-        It is {"revision", "hosts", "home", "grpc", "traces", "access_log", "needs_key", "replicas", "texts_apart",
-        "pipelines", "rollouts"}; the pipelines are {name: {"version", "path", "predictions", "limits"}}, what is beside
-        them stands in rollout.py; with "texts_apart" texts are written in processes of their own.
+        It is what serve_config.build_replica_config returns, with an address for "grpc"; what is beside the pipelines
+        stands in rollout.py; with "texts_apart" texts are written in processes of their own.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -99,13 +99,13 @@ class Endpoint:
         self.revision = config["revision"]
         traces = config.get("traces", "")
         self.spans = await loop.run_in_executor(self.loading, follow_setting, self.spans, traces, self.replica)
-        self.home = make_home(config.get("home"))
+        self.home = make_home(await loop.run_in_executor(self.loading, find_home, config.get("home") or ""))
         if self.home and self.log is None:
             self.log = RequestLog(self.home, self.replica)
             atexit.register(self.log.close)
         self.access = follow_access(self.access, self.home, self.replica, is_wanted=config.get("access_log", False))
         if "home" in config and not (self.door.path and self.door.path.exists()):
-            path = Path(config["home"]).parent / "keys.json"
+            path = self.home.parent / KEYS if self.home else None
             self.door = Doorkeeper(path, is_locked=config.get("needs_key", False))
         await update_rollouts(self, config.get("rollouts", {}))
         if self.home and config.get("replicas", 1) > 1 and self.publishing is None:

@@ -18,6 +18,7 @@ from evergreen.core.errors import PipelineError
 from evergreen.models.answers import Objects, mark_abstentions
 from evergreen.stages.answer_table import Answers
 from evergreen.stages.deploy.batching import Batcher
+from evergreen.stages.deploy.cluster_front import localize
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.counters import BATCH_ROWS, SECONDS, Histogram
 from evergreen.stages.deploy.request_body import RAISE, RequestError, parse_rows, while_connected
@@ -67,6 +68,7 @@ class LoadedVersion:
 
         self.entry, self.limits = dict(entry), DeployConfig().model_dump() | entry["limits"]
         self.version: str = entry["version"]
+        entry = localize(entry)
         folder = Path(entry["path"])
         model = load_model(folder)
         self.engine, network = load_network(folder, model, self.limits["engine"])

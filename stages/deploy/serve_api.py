@@ -1,4 +1,4 @@
-"""Call Ray Serve's declarative REST API at the dashboard of this clone's Ray."""
+"""Call Ray Serve's declarative REST API at the dashboard of this clone's Ray, or the same on the cluster."""
 
 import json
 import urllib.error
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import OutageError, PipelineError
+from evergreen.stages.deploy import cluster_front
+from evergreen.stages.engines import cluster_file
 from evergreen.stages.engines.ray_watch import AGAIN
 
 APPLICATION, DEPLOYMENT = "evergreen", "Endpoint"
@@ -51,11 +53,13 @@ def deployed_config(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_reachable(root: Path) -> bool:
-    """Tell whether this clone's Ray is running; False also where it was killed."""
-    return _dashboard(root) is not None
+    """Tell whether this clone's Ray is running; False also where it was killed. A cluster is taken to run."""
+    return bool(cluster_file.read(root).address) or _dashboard(root) is not None
 
 
 def _call(root: Path, method: str, value: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    if cluster_file.read(root).address:
+        return cluster_front.call_serve(root, method, value)
     dashboard = _dashboard(root)
     if dashboard is None:
         raise PipelineError("Ray is not up", fix="start it with: evergreen serve")

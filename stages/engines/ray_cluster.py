@@ -33,10 +33,6 @@ from evergreen.stages.engines.preflight.reach import list_machines
 
 START_SECONDS = 180.0  # 4 on two idle cores; a start that fails ends long before
 ATTEMPTS = 2  # to start Ray and to connect to it
-SENT = {  # to a real cluster: Evergreen alone; a project's parts travel as text with the work that needs them
-    "py_modules": [str(IMPORT_ROOT / "evergreen")],
-    "excludes": ["data/store", "models/store", "__pycache__"],
-}
 SETTINGS = {  # of the cluster's processes and of those that connect to it
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
@@ -79,7 +75,7 @@ def connect(root: Path) -> None:
     real = cluster_file.read(root)
     os.environ.update(SETTINGS)
     if real.address:
-        _join(real.address, runtime_env=dict(SENT))
+        _join(real.address)
         return
     os.environ.update(access(root) | PATIENT)
     for attempt in range(ATTEMPTS):
@@ -147,7 +143,7 @@ def cpus() -> int:
     return max(1, int(ray_watch.ask(ray.available_resources).get("CPU", 1)))
 
 
-def _join(address: str, **options: Any) -> None:
+def _join(address: str) -> None:
     import logging
 
     import ray
@@ -163,7 +159,7 @@ def _join(address: str, **options: Any) -> None:
         list_machines(address)  # where Ray would wait for minutes, or abort
     quietly = {"configure_logging": True, "logging_level": logging.ERROR, "log_to_driver": False}
     with ray_internals.silence_driver():
-        ray.init(address=address, **quietly, **options)
+        ray.init(address=address, **quietly)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)  # the one that Ray puts there aborts with a page of addresses
 

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+HEAD = "node:__internal_head__"  # the resource that the machine of the head has
 TRIED = "2.60.0"  # another version may have moved what follows: run tests/slow and `make cluster-test` with it
 
 
@@ -82,6 +83,31 @@ def start_head(**parameters: Any) -> Any:
     from ray._private.parameter import RayParams
 
     return Node(RayParams(**parameters), head=True, shutdown_at_exit=False, spawn_reaper=True)
+
+
+def call_serve(method: str, value: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Call Serve from a process of its cluster as its REST API does: GET, PUT a whole configuration, DELETE."""
+    from ray import serve
+    from ray.serve._private.api import serve_start
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import ServeDeploySchema, ServeInstanceDetails
+
+    if method == "PUT":
+        schema = ServeDeploySchema.model_validate(value)
+        started = serve_start(
+            http_options=schema.http_options.model_dump(),
+            proxy_location=schema.proxy_location,
+            grpc_options=schema.grpc_options.model_dump(),
+        )
+        started.deploy_apps(schema)
+        return {}
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if method == "DELETE":
+        if client:
+            serve.shutdown()
+        return {}
+    details: dict[str, Any] = client.get_serve_details() if client else ServeInstanceDetails.get_empty_schema_dict()
+    return details
 
 
 def keep_replica_on(host: str) -> None:

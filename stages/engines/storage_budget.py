@@ -18,6 +18,7 @@ KINDS = {
     "ready": "prepared rows, for the machines of the cluster",
     "start": "released weights that a training starts with",
     "served": "released models, for replicas on the machines of the cluster",
+    "jobs": "results of stages that machines outside of the cluster ordered",
     "runs": "checkpoints of training runs",
 }
 MARKS = ".used"

@@ -1,9 +1,11 @@
 """One project for all tests across machines, whose rows are prepared."""
 
+import shutil
 import subprocess
 
 import pytest
 
+from evergreen.core.paths import Paths
 from tests.cluster.machines import EVERGREEN, PIPELINE, run_stage
 
 
@@ -18,3 +20,14 @@ def prepared(tmp_path_factory):
     for name in ("collect", "preprocess"):
         run_stage(root, name)
     return root
+
+
+@pytest.fixture(scope="session")
+def alone(prepared, tmp_path_factory):
+    """A project whose stages have run on one machine."""
+    root = tmp_path_factory.mktemp("alone") / "project"
+    shutil.copytree(prepared, root)
+    for name in ("select", "tune", "train"):
+        run_stage(root, name)
+    yield Paths(root, "small")
+    subprocess.run([*EVERGREEN, "stop"], cwd=root, check=True, capture_output=True)

@@ -1,6 +1,6 @@
 """Several machines on one computer: each with a network, mounts, processes, a host name, /tmp and /dev/shm of its own.
 
-They share one folder, as machines share NFS, and the installed packages. The first one alone sees the project. Needs
+They share one folder, as machines share NFS, and the installed packages. One alone sees the project. Needs
 root, iproute2 and util-linux; what is made is a bridge, and a network namespace for each machine.
 """
 
@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths
 from tests.s3_server import KEYS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,7 +47,8 @@ def lacking() -> str:
 class Machines:
     """Make, cut, kill and remove machines numbered from 1; Ray's head is on the first."""
 
-    def __init__(self, base: Path, project: Path) -> None:
+    def __init__(self, base: Path, project: Path, home: int = 1) -> None:
+        self.home = home  # the machine that has the project
         self.base, self.project, self.shared = base, project, base / "shared"
         self.mark = f"{os.getpid() % 10_000:04}"
         self.network = f"10.{100 + os.getpid() % 100}.77"
@@ -62,7 +65,9 @@ class Machines:
         """Return where Ray is."""
         return f"{self.network}.1:{PORT}"
 
-    def add(self, number: int, *, n_cpus: int = 1, shares: bool = True, packages: str = "") -> None:
+    def add(
+        self, number: int, *, n_cpus: int = 1, shares: bool = True, packages: str = "", has_ray: bool = True
+    ) -> None:
         """Start a machine, and Ray on it; one that does not share has an empty folder in the place of storage.
 
         `packages` is a folder of Python packages that its Ray sees first.
@@ -74,7 +79,7 @@ class Machines:
         _sh(f"ip -n {name} addr add {self.network}.{number}/24 dev eth0")
         _sh(f"ip -n {name} link set eth0 up && ip -n {name} link set lo up")
         (own / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 m{number}\n")  # as Debian writes it
-        (own / "init").write_text(self._init(number, own, n_cpus, shares, packages))
+        (own / "init").write_text(self._init(number, own, n_cpus, shares, packages, has_ray))
         inside = ["unshare", "-m", "-u", "-i", "-p", "-f", "--kill-child", "--mount-proc", "bash", str(own / "init")]
         with (own / "log").open("wb") as log:
             self.processes[number] = process = subprocess.Popen(
@@ -88,13 +93,14 @@ class Machines:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         self.firsts[number] = int(children[0])
 
-    def _init(self, number: int, own: Path, n_cpus: int, shares: bool, packages: str) -> str:
+    def _init(self, number: int, own: Path, n_cpus: int, shares: bool, packages: str, has_ray: bool) -> str:
         """Return what a machine does when it starts."""
         tmp = own / "mounted" / "tmp"
-        shown = (self.base, REPOSITORY, Path(sys.prefix), *([self.project] if number == 1 else ()))
+        shown = (self.base, REPOSITORY, Path(sys.prefix), *([self.project] if number == self.home else ()))
         seen = [one for one in shown if one.is_relative_to("/tmp")]
         binds = [f"mkdir -p {tmp}{str(one)[4:]} && mount --rbind {one} {tmp}{str(one)[4:]}" for one in seen]
-        head = f"--head --port={PORT}" if number == 1 else f"--address={self.address}"
+        dashboard = "" if self.home == 1 else " --dashboard-host=0.0.0.0"
+        head = f"--head --port={PORT}{dashboard}" if number == 1 else f"--address={self.address}"
         ray = (
             f"{sys.prefix}/bin/ray start {head} --node-ip-address={self.network}.{number} --num-cpus={n_cpus} "
             "--object-store-memory=100000000 --disable-usage-stats --temp-dir=/tmp/ray --block"
@@ -105,7 +111,7 @@ class Machines:
             "mount --make-rprivate /",
             "mount -t tmpfs none /dev/shm",
             f"mount --bind {own}/hosts /etc/hosts",
-            f"mount -t tmpfs none {self.project}" if number > 1 else "true",
+            f"mount -t tmpfs none {self.project}" if number != self.home else "true",
             f"mount -t tmpfs none {own}/mounted && mkdir {own}/mounted/home {tmp}",
             *binds,
             f"mount --rbind {tmp} /tmp",
@@ -113,13 +119,14 @@ class Machines:
             f"export PYTHONPATH={packages}" if packages else "true",
             f"export {self._environment(own)}",
             "cd $HOME",
-            ray,
+            ray if has_ray else "echo Ray runtime started elsewhere; exec sleep 100000",
         ]
         return "\n".join(lines) + "\n"
 
     def _environment(self, own: Path) -> str:
         facts = {
             "HOME": f"{own}/mounted/home",
+            "PATH": f"{sys.prefix}/bin:$PATH",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": self.token,
             "RAY_USAGE_STATS_ENABLED": 0,
@@ -130,7 +137,8 @@ class Machines:
 
     def start(self, number: int, command: list[str]) -> subprocess.Popen[str]:
         """Start a command in the project, on a machine."""
-        inner = f"export {self._environment(self.base / f'm{number}')}; cd {self.project} && exec {shlex.join(command)}"
+        where = f"export {self._environment(self.base / f'm{number}')}; mkdir -p {self.project} && cd {self.project}"
+        inner = f"{where} && exec {shlex.join(command)}"
         entered = ["nsenter", "-t", str(self.firsts[number]), "-m", "-n", "-u", "-i", "-p", "bash", "-c", inner]
         return subprocess.Popen(entered, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -150,8 +158,13 @@ class Machines:
         time.sleep(seconds)
         _sh(f"ip link set egc{self.mark}{number} up")
 
+    def switch_off(self, number: int) -> None:
+        """Switch a machine off as a power cut does: nobody hears that its connections end."""
+        _sh(f"ip link set egc{self.mark}{number} down")
+        self.kill(number)
+
     def kill(self, number: int) -> None:
-        """Switch a machine off."""
+        """End all processes of a machine, and remove it."""
         os.kill(self.firsts.pop(number), signal.SIGKILL)
         self.processes.pop(number).wait()
         for what in (f"netns del egn{self.mark}{number}", f"link del egc{self.mark}{number}"):
@@ -176,6 +189,23 @@ def run_stage(root: Path, name: str) -> None:
     """Run a stage of the project `small` on this machine."""
     done = subprocess.run([*EVERGREEN, "stage", name, "small"], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def made(paths: Paths) -> tuple[dict, dict, bytes]:
+    """Return what was chosen and learned, without what a clock measured."""
+    select, tune = read_json(paths.select), read_json(paths.tune)
+    board = [(one["architecture"], one["score"]) for one in select["leaderboard"]]
+    trials = [(one["options"], one["score"]) for one in tune["trials"]]
+    weights = next(paths.candidate.glob("*.safetensors")).read_bytes()
+    return (select["architecture"], sorted(board)), (tune["options"], trials), weights
+
+
+def wait_for(happened, timeout_s: float = 120) -> None:
+    """Wait until something is the case."""
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _sh(command: str) -> None:

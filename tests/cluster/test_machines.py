@@ -2,40 +2,18 @@
 
 import json
 import shutil
-import subprocess
 import sys
-import time
 
 import pytest
 
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
-from tests.cluster.machines import EVERGREEN, PIPELINE, REPOSITORY, Machines, lacking, run_stage
+from tests.cluster.machines import EVERGREEN, PIPELINE, REPOSITORY, Machines, lacking, made, wait_for
 
 pytestmark = [
     pytest.mark.machines,
     pytest.mark.skipif(bool(why := lacking()), reason=f"several machines on one: {why}"),
 ]
-
-
-def made(paths: Paths) -> tuple[dict, dict, bytes]:
-    """Return what was chosen and learned, without what a clock measured."""
-    select, tune = read_json(paths.select), read_json(paths.tune)
-    board = [(one["architecture"], one["score"]) for one in select["leaderboard"]]
-    trials = [(one["options"], one["score"]) for one in tune["trials"]]
-    weights = next(paths.candidate.glob("*.safetensors")).read_bytes()
-    return (select["architecture"], sorted(board)), (tune["options"], trials), weights
-
-
-@pytest.fixture(scope="module")
-def alone(prepared, tmp_path_factory):
-    """A project whose stages have run on one machine."""
-    root = tmp_path_factory.mktemp("alone") / "project"
-    shutil.copytree(prepared, root)
-    for name in ("select", "tune", "train"):
-        run_stage(root, name)
-    yield Paths(root, "small")
-    subprocess.run([*EVERGREEN, "stop"], cwd=root, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -51,14 +29,6 @@ def cluster(prepared, tmp_path):
         yield machines
     finally:
         machines.remove()
-
-
-def wait_for(happened, timeout_s: float = 120) -> None:
-    """Wait until something is the case."""
-    deadline = time.monotonic() + timeout_s
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.short
@@ -120,3 +90,36 @@ def test_a_machine_that_is_switched_off_in_the_race_changes_no_choice(alone, clu
     assert sorted((one["architecture"], one["score"]) for one in found["leaderboard"]) == sorted(
         (one["architecture"], one["score"]) for one in expected["leaderboard"]
     )
+
+
+def test_machines_that_go_and_come_in_a_search_change_no_choice(alone, cluster):
+    paths = Paths(cluster.project, "small")
+    paths.select.parent.mkdir(parents=True)
+    shutil.copyfile(alone.select, paths.select)
+    search = cluster.start(1, [*EVERGREEN, "stage", "tune", "small"])
+    wait_for(lambda: paths.trials.is_file() and paths.trials.stat().st_size)
+    cluster.cut(2, seconds=3)
+    cluster.add(3)
+    cluster.kill(2)
+    printed = search.communicate(timeout=300)[0]
+    assert search.returncode == 0, printed
+    assert read_json(paths.tune)["options"] == read_json(alone.tune)["options"]
+    assert scores(paths) == scores(alone)
+
+
+def test_two_searches_at_once_each_find_what_they_find_alone(alone, cluster):
+    both = [Paths(cluster.project, name) for name in ("small", "second")]
+    shutil.copyfile(both[0].pipeline, both[1].pipeline)
+    shutil.copytree(both[0].ready, both[1].ready)
+    for paths in both:
+        paths.select.parent.mkdir(parents=True)
+        shutil.copyfile(alone.select, paths.select)
+    searches = [cluster.start(1, [*EVERGREEN, "stage", "tune", paths.name]) for paths in both]
+    for search, paths in zip(searches, both, strict=True):
+        printed = search.communicate(timeout=400)[0]
+        assert search.returncode == 0, printed
+        assert scores(paths) == scores(alone)
+
+
+def scores(paths):
+    return [(one["options"], one["score"]) for one in read_json(paths.tune)["trials"]]

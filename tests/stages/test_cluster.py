@@ -1,16 +1,12 @@
 """What the door to Ray decides without starting it."""
 
 import os
-import subprocess
-import sys
-import zipfile
 
 import psutil
 import pytest
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.processes import is_alive, start_time_s
-from evergreen.models.registry import list_architectures
 from evergreen.stages.engines import cluster_file, ray_cluster, ray_node
 
 
@@ -58,21 +54,3 @@ def test_the_environment_names_the_token_and_does_not_hold_it(tmp_path):
     assert variables["RAY_AUTH_MODE"] == "token"
     assert variables["RAY_AUTH_TOKEN_PATH"].startswith(str(tmp_path))
     assert "RAY_AUTH_TOKEN" not in variables
-
-
-@pytest.mark.slow
-def test_evergreen_alone_is_sent_to_a_real_cluster(tmp_path):
-    from ray._private.runtime_env.packaging import create_package
-
-    (module,), excludes = ray_cluster.SENT["py_modules"], ray_cluster.SENT["excludes"]
-    create_package(module, tmp_path / "sent.zip", False, include_parent_dir=True, excludes=excludes)
-    with zipfile.ZipFile(tmp_path / "sent.zip") as sent:
-        names = sent.namelist()
-        sent.extractall(tmp_path / "there")
-    assert not any("/store/" in name for name in names)
-    script = "import evergreen.models.registry as r; print(r.__file__, len(r.list_architectures()))"
-    command = [sys.executable, "-P", "-c", script]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "there")}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.split()[0].startswith(str(tmp_path / "there"))
-    assert int(done.stdout.split()[1]) == len(list_architectures())

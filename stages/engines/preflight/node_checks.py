@@ -56,24 +56,26 @@ def list_versions() -> dict[str, str]:
     versions = {"Python": platform.python_version()}
     for name in PACKAGES:
         try:
-            versions[name] = metadata.version(name).partition("+")[0]
+            version = metadata.version(name)
+            versions[name] = version if name == "evergreen" else version.partition("+")[0]  # its own tells the commit
         except metadata.PackageNotFoundError:
             versions[name] = ""
     return versions
 
 
 def check_versions(given: Given) -> Iterator[Finding]:
-    """Compare the versions with the driver's; Evergreen itself travels with the work and may be missing."""
+    """Compare the versions with the driver's."""
     own, is_right = list_versions(), True
     for name, wanted in given.versions.items():
         found = own[name]
         if name == "Python":
             found, wanted = (version.rpartition(".")[0] for version in (found, wanted))
-        if found == wanted or (name == "evergreen" and not found):
+        if found == wanted:
             continue
         is_right = False
         text = f"{name} {found} is installed" if found else f"{name} is not installed"
-        fix = f"start its Ray with Python {wanted}" if name == "Python" else f"pip install {name}=={wanted} there"
+        fixes = {"Python": f"start its Ray with Python {wanted}", "evergreen": "install the driver's wheel there, too"}
+        fix = fixes.get(name, f"pip install {name}=={wanted} there")
         yield Finding("versions", "fail", f"{given.node}: {text}, on {given.driver} it is {wanted}", fix)
     if is_right:
         yield Finding("versions", "ok", ", ".join(f"{name} {version}" for name, version in given.versions.items()))
