@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.request_files import SHADOW
 
 if TYPE_CHECKING:
     import httpx
@@ -30,7 +31,7 @@ START_SECONDS = 60.0  # two are usual
 STOP_SECONDS = 5.0  # to write the last lines of its log
 MAX_STARTS = 4  # of one that dies
 PAUSE_SECONDS = 1.0  # before it is started again
-CALLER, ROLE = "x-evergreen-caller", "x-evergreen-role"  # headers
+CALLER, ROLE, ROWS = "x-evergreen-caller", "x-evergreen-role", "x-evergreen-rows"  # headers
 SENT = ("content-type", "accept", "inference-header-content-length")
 ANSWERED = ("content-type", "x-model-version", "inference-header-content-length")
 LOG = logging.getLogger("ray.serve")
@@ -106,6 +107,8 @@ class VersionProcess:
             raise VersionProcessError("its process died") from None
         if answer.status_code != 200:
             raise VersionProcessError(f"status {answer.status_code}: {answer.text:.200}")
+        if role != SHADOW:  # nobody asked that
+            call.caller.spend("rows_per_minute", int(answer.headers.get(ROWS, 0)))
         shown = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
         return Response(answer.content, headers=shown | {"x-model-role": role})
 

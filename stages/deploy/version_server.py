@@ -25,7 +25,7 @@ from evergreen.stages.artifacts import MISFITS
 from evergreen.stages.deploy.api_keys import Caller
 from evergreen.stages.deploy.endpoint import Endpoint
 from evergreen.stages.deploy.responses import json_response
-from evergreen.stages.deploy.version_process import CALLER, ROLE
+from evergreen.stages.deploy.version_process import CALLER, ROLE, ROWS
 from evergreen.stages.request_files import PRODUCTION, SHADOW
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class TrustingDoor:
     path = None
 
     def identify(self, headers: Mapping[str, str], **_: bool) -> Caller:
-        """Return the caller whom the replica names."""
-        return Caller(headers[CALLER])
+        """Return the caller whom the replica names; what it spends is counted, for the replica keeps its limit."""
+        return Caller(headers[CALLER], left={"rows_per_minute": 0.0})
 
 
 class VersionEndpoint(Endpoint):
@@ -54,7 +54,9 @@ class VersionEndpoint(Endpoint):
         """Return the response to a call; what the version raises is said in one line, which production's log keeps."""
         call.role = call.headers[ROLE]
         try:
-            return await super().respond(call)
+            response = await super().respond(call)
+            response.headers[ROWS] = f"{-call.caller.left['rows_per_minute']:.0f}"
+            return response
         except (*MISFITS, OSError, MemoryError) as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())
             return json_response({"error": f"{words:.300}"}, 500)
