@@ -50,6 +50,11 @@ class TrustingDoor:
 class VersionEndpoint(Endpoint):
     """Serve one version; its log says in which role it answered."""
 
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Do as a replica does, but let in whom that let in: it passes no keys on."""
+        await super().reconfigure(config)
+        self.door = TrustingDoor()  # type: ignore[assignment]
+
     async def respond(self, call: Call) -> Response:
         """Return the response to a call; what the version raises is said in one line, which production's log keeps."""
         call.role = call.headers[ROLE]
@@ -79,7 +84,6 @@ async def serve(config: Mapping[str, Any], answer: Any) -> None:
     import uvicorn
 
     endpoint, path = VersionEndpoint(), Path(config["folder"]) / "socket"
-    endpoint.door = TrustingDoor()  # type: ignore[assignment]
     wanted = {"revision": "", "traces": config["traces"], "pipelines": {config["name"]: config["entry"]}}
     await endpoint.reconfigure(wanted | ({"home": config["home"]} if config["home"] else {}))
     with socket.socket(socket.AF_UNIX) as listener:

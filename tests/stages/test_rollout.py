@@ -10,6 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from evergreen.stages.answer_table import Answers
+from evergreen.stages.deploy import api_keys
 from evergreen.stages.deploy.api_keys import Caller
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.late_labels import _find_places
@@ -17,7 +18,7 @@ from evergreen.stages.deploy.protocols import Call
 from evergreen.stages.deploy.request_log import Entry, RequestLog
 from evergreen.stages.deploy.rollout import Rollout, list_keys
 from evergreen.stages.deploy.version_process import VersionProcess
-from evergreen.stages.deploy.version_server import TrustingDoor, VersionEndpoint
+from evergreen.stages.deploy.version_server import VersionEndpoint
 from evergreen.stages.monitor.request_windows import read_windows
 from evergreen.stages.request_files import read_requests
 
@@ -66,21 +67,23 @@ def test_who_asks_is_told_by_the_id_the_key_or_the_request(body, caller, keys):
 
 @pytest.mark.parametrize(("role", "left"), [("canary", 8), ("shadow", 10)])
 def test_rows_that_a_canary_answers_are_paid_for_and_those_of_a_shadow_are_not(tmp_path, random_model, role, left):
-    random_model("sizes", tmp_path, 1)
-    entry = {"version": "v2.0.0", "path": str(tmp_path), "limits": {}}
+    random_model("sizes", tmp_path / "model", 1)
+    entry = {"version": "v2.0.0", "path": str(tmp_path / "model"), "limits": {}}
     endpoint, process = VersionEndpoint(), VersionProcess({"name": "sizes", "entry": entry, "max_seconds": 60})
-    endpoint.door = TrustingDoor()
+    api_keys.add_key(tmp_path, "shop")  # a replica passes nobody's key on
     caller = Caller("shop", left={"rows_per_minute": 10})
     scope = {"type": "http", "method": "POST", "path": "/sizes/predict", "query_string": b"", "headers": []}
     call = Call(Request(scope), {"content-type": "application/json"}, "mine", caller=caller)
 
     async def ask():
-        await endpoint.reconfigure({"revision": "1", "pipelines": {"sizes": entry}})
+        home = str(tmp_path / ".evergreen" / "requests")
+        await endpoint.reconfigure({"revision": "1", "home": home, "pipelines": {"sizes": entry}})
         transport = httpx.ASGITransport(endpoint.__serve_build_asgi_app__())
         process.client, process.problem = httpx.AsyncClient(transport=transport, base_url="http://localhost"), ""
         return await process.ask(call, json.dumps({"rows": [{"age": 0.5, "colour": "red"}] * 2}).encode(), role)
 
     response = asyncio.run(ask())
+    endpoint.log.close()
     assert (response.status_code, caller.left["rows_per_minute"]) == (200, left)
     assert not any("evergreen" in name for name in response.headers)
 
