@@ -82,7 +82,7 @@ class Year:
         for words, is_struck in ((("monitor", NAME), week % 3 == 2), (("du", "--clean"), week % 3 == 1)):
             if is_struck:
                 self.engines.command(ahead, *words, kill_after_s=draw.uniform(*KILL_S))
-                self.state["strikes"][words[0]] = self.state["strikes"].get(words[0], 0) + 1
+                self._count(words[0])
             if is_struck or words[0] == "du":
                 self.engines.command(ahead, *words)
         if week % 2 == 0:
@@ -102,7 +102,7 @@ class Year:
         if target:
             time.sleep(draw.uniform(0, STRIKE_S))
             self.engines.strike(target)
-            self.state["strikes"][target] = self.state["strikes"].get(target, 0) + 1
+            self._count(target)
         asked = 0
         while not self._is_served(before):
             if asked >= TRIES:
@@ -119,6 +119,9 @@ class Year:
             {"day": day, "version": self.version, "struck": target, "asked": asked, "by": trigger, "seconds": seconds}
         )
         self.show(f"day {day}: {before} → {self.version}, {target or 'nobody'} died, {seconds:.0f} s, asked {asked}")
+
+    def _count(self, target: str) -> None:
+        self.state["strikes"][target] = self.state["strikes"].get(target, 0) + 1
 
     def _is_served(self, before: str) -> bool:
         status = deploy.status(self.project.root)
@@ -154,5 +157,7 @@ class Year:
         watching = self.engines.watching.pid if self.engines.watching else None
         self.state["figures"].append(take_figures(self.project, day, watching))
         age_prefect(self.project.root, MONTH)
+        self.engines.strike("Prefect")  # which removes what is old each hour, and as it starts
+        self._count("Prefect")
         said = {name: round(sum(one.values())) for name, one in self.state["figures"][-1].items() if type(one) is dict}
         self.show(f"day {day}: {said} MB, status {self.state['figures'][-1]['status']:.2f} s")
