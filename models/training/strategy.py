@@ -27,6 +27,7 @@ class Strategy:
     parallel: Literal["auto", "ddp", "fsdp"] = "ddp"
     compile: bool | Literal["auto"] = False  # by torch.compile; auto: on a GPU, where the network is large
     activation_checkpointing: bool = False  # compute activations of blocks again in the backward pass
+    profile: bool = False  # record ten steps of each process as a trace
 
     def decide(self, network: nn.Module, context: DistributedContext) -> tuple[Self, str]:
         """Return the strategy without "auto", alike on all ranks, and why auto took ddp or fsdp, "" on one rank.

@@ -26,6 +26,7 @@ from evergreen.models.training.history import History
 from evergreen.models.training.loss_module import LossModule
 from evergreen.models.training.run_checkpoints import RunCheckpoints
 from evergreen.models.training.state import TrainingState, clone_weights
+from evergreen.models.training.step_trace import TRACE, StepTrace
 from evergreen.models.training.strategy import Strategy
 from evergreen.models.training.throughput import ThroughputMeter
 from evergreen.models.training.weight_updater import WeightUpdater, autocast
@@ -90,6 +91,8 @@ class Trainer:
         if is_sharded:
             weight_sharding.shard(self._loss_module, self.context)
         self._checkpoints = RunCheckpoints(folder, self.context, is_sharded=is_sharded)
+        file = folder / f"{TRACE}{rank}.json" if folder and self.strategy.profile else None
+        self._trace = StepTrace(file)
         self._state = TrainingState(self.network, config, train.rows)
         self._steps = -(-train.steps() // config.accumulate)  # updates per epoch
         resumed = self._checkpoints.restore(self._state)
@@ -145,8 +148,10 @@ class Trainer:
         while self.epoch < target and not self.history.has_stopped(self.config):
             if not self._train_epoch(target, deadline, meter, steps):
                 break
-            self._close_epoch()
-            self.report({"epochs": target, **meter.measure(), **self.history[-1]})
+            with meter.timed("validation"):
+                self._close_epoch()
+            self.report({"epochs": target, **meter.measure(), "time": meter.shares(), **self.history[-1]})
+        self._trace.close()
         self._checkpoints.start(self._state)
         self._checkpoints.wait()
 
@@ -166,15 +171,19 @@ class Trainer:
                 return False
             if limit is not None and state.step >= limit:
                 return False
-            parts = [self.context.to_device(batch) for batch in islice(batches, self.config.accumulate)]
+            with meter.timed("data"):
+                parts = [self.context.to_device(batch) for batch in islice(batches, self.config.accumulate)]
             if not parts:
                 raise ModelError(f"the feed ended after {state.batch} of {steps} batches", place="feed")
-            self._updater.update(parts)
+            with meter.timed("steps"):
+                self._updater.update(parts)
+            self._trace.step()
             state.batch += len(parts)
             state.step += 1
             now = time.monotonic()
             if self._checkpoints.is_due(self.config.checkpoint_seconds):
-                self._checkpoints.start(state)
+                with meter.timed("checkpoints"):
+                    self._checkpoints.start(state)
             if now - meter.reported >= REPORT_SECONDS:
                 self.report({"epoch": state.epoch, "epochs": target, **meter.measure()})
         return True

@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 from evergreen.core.config import Fraction, Section, Seed, Share, Value
 from evergreen.core.errors import PipelineError
 
-STRATEGY = ("parallel", "compile", "activation_checkpointing")  # the result does not depend on it
+STRATEGY = ("parallel", "compile", "activation_checkpointing", "profile")  # the result does not depend on it
 OWN = (  # fields of TrainConfig that are not the recipe's
     *("augment", "train_on_validation", "class_balanced", "bucket_by_length", "memory_mb", "init_from"),
-    *("freeze", "options", "workers", "device", "max_failures", "storage_bytes", *STRATEGY),
+    *("freeze", "options", "workers", "device", "max_failures", "storage_bytes", "hang_seconds", *STRATEGY),
 )
 RECIPE = {  # key of the YAML → field of the recipe, where they differ
     "grad_clip_norm": "clip",
@@ -47,6 +47,10 @@ class TrainConfig(Section):
     """By torch.compile; auto: where it trains on a GPU and the network has ten million weights."""
     activation_checkpointing: bool = False
     """Compute activations of blocks twice, which takes time, in the place of keeping them, which takes memory."""
+    profile: bool = False
+    """Record ten steps of each worker as a trace that ui.perfetto.dev opens; its path stands in the summary."""
+    hang_seconds: float = Field(3600, ge=0, le=1e6)
+    """Seconds without a step after which a worker logs its stack and is replaced; 0 is never."""
     max_failures: int = Field(3, ge=0, le=1_000_000)
     """Times that dead workers are started again."""
     storage_bytes: int = Field(2 * 2**30, ge=0, le=2**60)

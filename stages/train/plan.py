@@ -55,6 +55,8 @@ class RunPlan(FoldPlan):
         values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
         values["workers"] = 1  # as many as there may be: they learn from the same batches
         del values["provisional"], values["remote"], values["strategy"]
+        if self.strategy.get("profile"):  # a run that is finished has no trace
+            values["profile"] = True
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def in_folder(self, runs: Path) -> Self:

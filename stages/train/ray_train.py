@@ -45,7 +45,7 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / "ray"
     shutil.rmtree(store, ignore_errors=True)
-    values = {"plan": dataclasses.asdict(plan), "parts": parts.project_texts()}
+    values = {"plan": dataclasses.asdict(plan), "parts": parts.project_texts(), "hang_seconds": config.hang_seconds}
     with ray_watch.raise_outage(paths.root):
         trainer = build_ray_trainer(train_worker, values, config, paths, store)
     lines = folder / PROGRESS

@@ -34,6 +34,7 @@ def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no
     """Train the candidate into `candidate/`. Killed at any moment and called again, it ends with the same bytes."""
     started = time.monotonic()
     from evergreen.core.files import read_json
+    from evergreen.models.training.step_trace import TRACE
     from evergreen.stages.artifacts import save_model
     from evergreen.stages.train import cross_validation
     from evergreen.stages.train.plan import plan_run
@@ -51,6 +52,8 @@ def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no
     best = {"epochs": epochs, "best_epoch": trained.best[0] if trained.best else 0}
     summary = {"architecture": plan.architecture, **best, **card["scores"], "reused": reused, "seconds": seconds}
     sentence = _format_summary(plan, card, epochs) + " (finished before)" * reused
+    traces = sorted(Path(plan.folder).glob(f"{TRACE}*"))
+    sentence += f"; ui.perfetto.dev opens {', '.join(map(str, traces))}" if traces else ""
     progress(stage="train", summary=sentence, seconds=seconds)
     return summary
 

@@ -19,6 +19,7 @@ from evergreen.models.training.finished import FinishedRun
 from evergreen.models.training.strategy import Strategy
 from evergreen.models.training.trainer import Trainer, no_report
 from evergreen.stages.train import transfer
+from evergreen.stages.train.hang_watch import HangWatch
 from evergreen.stages.train.plan import RunPlan
 from evergreen.stages.trials.out_of_fold import build_network, row_weights
 
@@ -89,7 +90,10 @@ def train_worker(values: dict[str, Any]) -> None:
             stack.enter_context(mirror.keep())
         lines = folder / PROGRESS
 
+        watch = stack.enter_context(HangWatch(values["hang_seconds"]))
+
         def report(facts: dict[str, Any]) -> None:
+            watch.beat()
             if rank == 0:
                 with lines.open("w" if mirror.store else "a") as file:  # a store takes the whole file each time
                     file.write(json.dumps(facts) + "\n")

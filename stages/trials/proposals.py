@@ -2,27 +2,30 @@
 
 A batch is proposed by a sampler that knows all trials of the batches before, in the order of their numbers, and whose
 seed follows from the search's and the batch's number. A trial is compared, and may be stopped, with trials of earlier
-batches alone. So a search that is killed, cut off or spread over more machines finds what it would have found.
+batches alone. So a search that is killed, cut off or spread over more machines finds what it would have found. Only
+asha and hyperband, which the YAML may name, compare trials as they come.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.stages.trials.early_stopping import is_promoted
+from evergreen.stages.trials.early_stopping import FACTOR, RUNGS, is_promoted
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.ranking import order
 from evergreen.stages.trials.samplers import BATCH, propose
-from evergreen.stages.trials.space import COUNTED, Search
+from evergreen.stages.trials.space import ASYNCHRONOUS, COUNTED, MEASURED, Search
 
 if TYPE_CHECKING:
     from ray import tune
     from ray.tune.schedulers import FIFOScheduler
     from ray.tune.search import Searcher
 
+BRACKETS = 3  # of hyperband: the first stops most trials soonest
 REPEATED = 3  # of the best trials are done with further seeds, and the defaults
 
 
@@ -100,8 +103,27 @@ def batched_proposals(search: Search, done: Finished, trials: int) -> Searcher:
     return Batches()
 
 
-def batch_stopper(search: Search, done: Finished) -> FIFOScheduler:
-    """Return Tune's scheduler: it stops a trial that trials of the batches before leave no hope."""
+def make_stopper(search: Search, done: Finished) -> FIFOScheduler:
+    """Return Tune's scheduler: it stops a trial that others leave no hope, by default those of the batches before."""
+    return _asynchronous_stopper(search) if search.scheduler in ASYNCHRONOUS else _batch_stopper(search, done)
+
+
+def _asynchronous_stopper(search: Search) -> FIFOScheduler:
+    """Return Tune's asynchronous halving (Li et al. 2020), in one bracket or in those of hyperband."""
+    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+
+    class Stopper(AsyncHyperBandScheduler):
+        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            if "repeat" in trial.config:
+                return str(FIFOScheduler.CONTINUE)
+            return str(super().on_trial_result(controller, trial, result))
+
+    ends = {"grace_period": max(1, search.chunks // max(RUNGS)), "max_t": search.chunks, "reduction_factor": FACTOR}
+    brackets = min(BRACKETS, round(math.log(search.chunks, FACTOR))) if search.scheduler == "hyperband" else 1
+    return Stopper(metric="rank", mode="max", brackets=brackets, **ends)
+
+
+def _batch_stopper(search: Search, done: Finished) -> FIFOScheduler:
     from ray.tune.schedulers import FIFOScheduler
 
     class Stopper(FIFOScheduler):
@@ -132,15 +154,13 @@ def ledger_callback(
             if not curve:
                 return
             facts = {name: last.get(name) for name in ("score", "epochs", "seconds")}
-            counts = {name: last[name] for name in COUNTED if name in last}
+            counts = {name: last[name] for name in (*COUNTED, *MEASURED) if name in last}
             facts |= {"counts": counts} if counts else {}
             if last.get("breaks"):
                 record(trial, {"state": f"breaks {last['breaks']}", **facts, "rank": None})
             elif len(curve) == search.chunks:
                 record(trial, {"state": "finished", **facts, "rank": curve[-1], "curve": curve})
-            elif "repeat" not in trial.config and not is_promoted(
-                search, done.trials, trial.config["number"], len(curve), last
-            ):
+            elif "repeat" not in trial.config and is_stopped(trial, curve, last):
                 record(trial, {"state": "stopped early", **facts, "rank": curve[-1], "curve": curve})
             elif "repeat" not in trial.config:
                 cut.append({**trial.config, "state": "out of time", **facts})
@@ -149,6 +169,11 @@ def ledger_callback(
             nothing = dict.fromkeys(("score", "rank", "epochs", "seconds"))
             if time.time() < until:
                 record(trial, {"state": "failed", "reason": _failure_reason(trial), **nothing})
+
+    def is_stopped(trial: Any, curve: list[float], last: dict[str, Any]) -> bool:
+        if search.scheduler in ASYNCHRONOUS:
+            return time.time() < until
+        return not is_promoted(search, done.trials, trial.config["number"], len(curve), last)
 
     def record(trial: Any, facts: dict[str, Any]) -> None:
         point = dict(trial.config)

@@ -16,7 +16,7 @@ from evergreen.core import parts
 from evergreen.core.priority import lower_priority
 from evergreen.stages.engines.shared_storage import fetch_folder
 from evergreen.stages.trials.ledger import Ledger
-from evergreen.stages.trials.proposals import REPEATED, Finished, batch_stopper, batched_proposals, ledger_callback
+from evergreen.stages.trials.proposals import REPEATED, Finished, batched_proposals, ledger_callback, make_stopper
 from evergreen.stages.trials.space import Search
 from evergreen.stages.trials.trial import Trial
 
@@ -59,7 +59,7 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
         name,
         tune_config=tune.TuneConfig(
             search_alg=batched_proposals(search, done, trials),
-            scheduler=batch_stopper(search, done),
+            scheduler=make_stopper(search, done),
             num_samples=max(0, trials - len(done.trials)) + (REPEATED + 1) * (search.repeats - 1),
             max_concurrent_trials=ray_cluster.cpus(),  # more than there is room for would wait for each other
             time_budget_s=max(0.1, until - time.time()),
@@ -89,7 +89,7 @@ def _trainable(search: Search, until: float) -> Callable[[dict[str, Any]], None]
         parts.adopt(own_parts)
         place = fetch_folder(search.ready), search.version, search.task, search.architecture
         trial = Trial(*place, search.selected | config["options"], search.seed + config.get("repeat", 0))
-        counts = trial.counts() if search.objective or search.constraints else {}
+        counts = trial.counts(search.quantities) if search.quantities else {}
         if broken := search.broken(counts):
             tune.report({"rank": -math.inf, "breaks": broken, "epochs": 0, "seconds": 0.0, **counts})
             return

@@ -9,6 +9,8 @@ from typing import Any
 from evergreen.models.registry import find_architecture
 
 COUNTED = ("parameters", "operations", "size_bytes")  # of a network before it is trained
+MEASURED = ("latency_ms",)  # likewise, but another machine or moment gives another number
+ASYNCHRONOUS = ("asha", "hyperband")  # schedulers that judge a trial by those that happen to be as far
 CHOSEN: dict[str, Any] = {  # by default
     **{"sampler": "tpe", "scheduler": "halving"},
     **{"space": {}, "objective": [], "constraints": [], "selected": {}},
@@ -42,6 +44,18 @@ class Search:
         chosen = {name: getattr(self, name) for name, usual in CHOSEN.items() if getattr(self, name)}
         chosen = {name: value for name, value in chosen.items() if value != CHOSEN[name]}
         return {**shared, "data": self.version, "stretches": self.chunks, **chosen}
+
+    @property
+    def quantities(self) -> set[str]:
+        """What weighs beside the score, in objectives and constraints."""
+        return {*self.objective, *(split_constraint(one)[0] for one in self.constraints)}
+
+    @property
+    def timing(self) -> str:
+        """Why another run may choose otherwise, though rows, settings and seed are the same; "" where it may not."""
+        if self.scheduler in ASYNCHRONOUS:
+            return f"{self.scheduler} compares trials as they come"
+        return "".join(f"{name} is measured" for name in MEASURED if name in self.quantities)
 
     def broken(self, counts: Mapping[str, float]) -> str:
         """Return the first constraint that these quantities break, or ""."""

@@ -9,8 +9,9 @@ configuration, as the candidate will be.
 import dataclasses
 import functools
 import math
+import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -33,6 +34,7 @@ CHUNK_STEPS = 30  # minimum of optimization steps between two comparisons
 ENDLESS = 10**9  # epochs: the caller decides how long a trial trains
 BOOTSTRAP_SAMPLES = 100  # bootstrap drawings behind a score's standard error
 MAX_RESAMPLED_ROWS = 20_000  # rows
+LATENCY_WARM_UP, LATENCY_ANSWERS = 5, 31
 MAX_ROWS = (10**9, 200_000)  # most rows that train and that validate: more do not separate architectures better
 
 
@@ -159,15 +161,27 @@ class Trial:
         n_validation = len(self.loop.validation["target"])
         return count(self.network, batch, steps=self.steps, epochs=self.epochs, n_validation=n_validation)
 
-    def counts(self) -> dict[str, float]:
-        """Count what the network is, without training it: weights, operations of an answer, bytes of its file."""
+    def counts(self, measured: Collection[str] = ()) -> dict[str, float]:
+        """Count what the network is, without training it: weights, operations of an answer, bytes of its file.
+
+        With "latency_ms" in `measured` also the median milliseconds of an answer to one row, on one core.
+        """
         row = {name: torch.as_tensor(column[:1]) for name, column in self.loop.validation.items()}
         tensors = self.network.state_dict().values()
         return {
             "parameters": self.parameters,
             "operations": count_operations(self.network, row),
             "size_bytes": sum(one.numel() * one.element_size() for one in tensors),
+            **({"latency_ms": self._latency_ms(row)} if "latency_ms" in measured else {}),
         }
+
+    def _latency_ms(self, row: Mapping[str, Tensor]) -> float:
+        times = []
+        for _ in range(LATENCY_WARM_UP + LATENCY_ANSWERS):
+            started = time.perf_counter()
+            self.network.predict_outputs(row)
+            times.append(1e3 * (time.perf_counter() - started))
+        return round(statistics.median(times[LATENCY_WARM_UP:]), 4)
 
     def advance(self, steps: int, seconds: float) -> Score:
         """Train on to so many updates in all, as configured where that is 0, for at most `seconds`.

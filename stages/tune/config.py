@@ -11,7 +11,7 @@ from evergreen.core.errors import PipelineError, suggest
 FIXED = ("epochs", "stop_epoch", "schedule", "patience", "keep", "seed", "checkpoint_seconds")  # alike in all trials
 ENDS = ("low", "high", "log")  # keys of a range
 ASKING = {"trials", "time_budget_s", "sampler", "scheduler", "space", "objective", "constraints", "repeats"}
-LIMIT = re.compile(r"(parameters|operations|size_bytes) *<= *\d+(\.\d*)?([eE]\+?\d{1,2})?")
+LIMIT = re.compile(r"(parameters|operations|size_bytes|latency_ms) *<= *\d+(\.\d*)?([eE]\+?\d{1,2})?")
 
 
 class TuneConfig(Section):
@@ -31,16 +31,22 @@ class TuneConfig(Section):
     """Of the search and of each trial."""
     sampler: Literal["tpe", "random", "cmaes", "gp"] = "tpe"
     """Which of Optuna's samplers proposes trials; cmaes needs the package of this name."""
-    scheduler: Literal["halving", "median", "none"] = "halving"
-    """What stops a trial early: one in three goes on, those above the median, or all."""
+    scheduler: Literal["halving", "median", "asha", "hyperband", "none"] = "halving"
+    """What stops a trial early: one in three goes on, those above the median, or all.
+
+    asha, hyperband: one in three of those that happen to be as far, so that another run may choose otherwise."""
     space: dict[str, list[Value] | dict[str, Value]] = Field({}, max_length=100)
     """What is searched instead of the architecture's own: a list of choices, or {low: 1, high: 9, log: true}."""
     objective: Annotated[
-        list[Literal["parameters min", "operations min", "size_bytes min"]], *DIFFERENT, Field(max_length=3)
+        list[Literal["parameters min", "operations min", "size_bytes min", "latency_ms min"]],
+        *DIFFERENT,
+        Field(max_length=4),
     ] = []
-    """What is counted and kept small, among trials within one standard error of the best score."""
+    """What is counted and kept small, among trials within one standard error of the best score.
+
+    latency_ms is measured, of an answer to one row: another run may choose otherwise."""
     constraints: list[str] = Field([], max_length=10)
-    """Limits to parameters, operations (of one answer) or size_bytes; what breaks one is not trained."""
+    """Limits to parameters, operations and latency_ms (of one answer) or size_bytes; what breaks one is not trained."""
     repeats: int = Field(1, ge=1, le=100)
     """Seeds with which the best trials and the defaults are done; the mean score decides."""
 
@@ -64,7 +70,7 @@ class TuneConfig(Section):
         for constraint in self.constraints:
             if not LIMIT.fullmatch(constraint) or not float(constraint.partition("<=")[2]):
                 problem = f"constraints: {show_value(constraint)} is no limit"
-                raise PipelineError(problem, fix="write parameters <= 1e6, or operations or size_bytes")
+                raise PipelineError(problem, fix="write parameters <= 1e6, or operations, size_bytes or latency_ms")
         for name, choice in self.space.items():
             if name in FIXED:
                 problem = f"space: {name} is the same in all trials"

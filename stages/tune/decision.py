@@ -37,6 +37,7 @@ def decide(
     broken = next((row["state"] for row in rows if _breaks(row) and row["options"] == search.defaults), "")
     chosen = best if is_better or broken else first
     note = f"; the mean of {search.repeats} seeds decided between {len(repeated)}" if repeated else ""
+    note += f"; another run may choose otherwise, for {search.timing}" if search.timing else ""
     more = {"objective": [*search.objective], "front": [row["number"] for row in front(search, eligible)]}
     return {
         "architecture": search.architecture,
@@ -48,6 +49,7 @@ def decide(
         "trials": rows,
         "why": _failure_note(done) or _why(search, len(scored), best, first, broken) + note,
         **(more if search.objective else {}),
+        **({"timing_dependent": search.timing} if done and search.timing else {}),
     }
 
 

@@ -36,7 +36,7 @@ def _train(search: Search, entry: Mapping[str, Any]) -> tuple[float | None, str]
     try:
         place = Path(search.ready), search.version, search.task, search.architecture
         trial = Trial(*place, search.selected | entry["options"], search.seed)
-        if search.constraints and (broken := search.broken(trial.counts())):
+        if search.constraints and (broken := search.broken(trial.counts(search.quantities))):
             return None, f"breaks {broken}"
         goals = range(1, len(entry.get("curve") or [*range(search.chunks)]) + 1)
         scores = [trial.advance(chunk * trial.chunk, math.inf).value for chunk in goals]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -17,6 +18,7 @@ from evergreen.models.training import checkpoint
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
 from evergreen.models.training.learning_rate import learning_rate_at
+from evergreen.models.training.strategy import Strategy
 from evergreen.models.training.trainer import Trainer
 
 
@@ -184,6 +186,14 @@ def test_reports_each_epoch_with_its_metrics(started):
     assert [report["epoch"] for report in reports] == [1, 2, 3]
     assert {"epochs", "samples_per_second", "seconds_left", "accuracy", "train_loss"} <= set(reports[0])
     assert reports[-1]["seconds_left"] == 0
+    assert {part.split()[0] for part in reports[-1]["time"].split(", ")} == {"steps", "data", "validation"}
+
+
+def test_a_trace_of_ten_steps_is_left(started, tmp_path):
+    recipe = TrainingConfig(epochs=2, batch_size=4, keep="last")
+    started(recipe, folder=tmp_path, strategy=Strategy(profile=True)).run()
+    events = json.loads((tmp_path / "trace-0.json").read_text())["traceEvents"]
+    assert any("backward" in event.get("name", "").lower() for event in events)
 
 
 @pytest.mark.parametrize("wrong", [{"optimizer": "adamm"}, {"epochs": 0}, {"learning_rate": 0}, {"weight_decay": -1}])

@@ -133,7 +133,7 @@ def test_a_trial_that_is_done_once_more_has_the_same_score_bit_for_bit(quiet, pa
 
 def test_a_search_takes_a_sampler_a_space_limits_and_repeats(quiet, paths):
     write_json(paths.select, quiet[0] | {"architecture": "mlp"})
-    wishes = {"sampler": "random", "scheduler": "median", "objective": ["parameters min"], "repeats": 2}
+    wishes = {"sampler": "random", "scheduler": "asha", "objective": ["parameters min", "latency_ms min"], "repeats": 2}
     wishes["space"] = {"size": {"low": 0.1, "high": 1.0, "log": True}, "dropout": [0.0, 0.2, 0.4], "width": [1, 2]}
     wishes["constraints"] = ["parameters <= 3000"]
     wanted = TuneConfig(effort=0.1, trials=5, seed=1, **wishes)
@@ -153,6 +153,8 @@ def test_a_search_takes_a_sampler_a_space_limits_and_repeats(quiet, paths):
     assert {*choice["trials"][-1]["options"]} == {"size", "dropout"}
     assert "; space: mlp has no width" in choice["why"]
     assert "the mean of 2 seeds decided" in choice["why"]
+    assert choice["timing_dependent"] in choice["why"]
+    assert all(row["counts"]["latency_ms"] > 0 for row in choice["trials"])
     repeated = {row["number"]: row for row in choice["trials"] if "scores" in row}
     assert choice["trial"] in repeated
     assert choice["trial"] in choice["front"]

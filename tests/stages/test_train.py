@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -351,3 +353,12 @@ def test_what_a_finished_run_reached_is_loaded_without_its_rows(paths, tmp_path,
     assert all(torch.equal(trained.weights[name], tensor) for name, tensor in trainer.best_state().items())
     other = dataclasses.replace(made, recipe={**made.recipe, "epochs": 9})
     assert worker.load_finished(other) is None, "it is not at its end yet"
+
+
+def test_a_worker_that_makes_no_step_ends_with_its_stack():
+    hangs = "with HangWatch(0.2) as watch:\n    watch.beat()\n    time.sleep(60)"
+    code = f"import time\nfrom evergreen.stages.train.hang_watch import HangWatch\n{hangs}"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "line 5 in <module>" in done.stderr
