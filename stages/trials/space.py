@@ -47,12 +47,12 @@ class Search:
 
     @property
     def quantities(self) -> set[str]:
-        """What weighs beside the score, in objectives and constraints."""
+        """The quantities that weigh beside the score, in objectives and constraints."""
         return {*self.objective, *(split_constraint(one)[0] for one in self.constraints)}
 
     @property
     def timing(self) -> str:
-        """Why another run may choose otherwise, though rows, settings and seed are the same; "" where it may not."""
+        """The reason for which another run of the same search may choose otherwise, "" where it may not."""
         if self.scheduler in ASYNCHRONOUS:
             return f"{self.scheduler} compares trials as they come"
         return "".join(f"{name} is measured" for name in MEASURED if name in self.quantities)

@@ -284,7 +284,8 @@ def test_a_shadow_changes_no_byte_of_an_answer(clone, endpoint, faulty):
     def ask(name, number):
         headers = {"x-request-id": f"{name}-{number}"}
         answer = httpx.post(f"{url}/{name}/predict", json={"rows": [row] * (1 + number % 3)}, headers=headers)
-        kept = {k: v for k, v in answer.headers.items() if k not in ("connection", "date")}  # HAProxy's own, as it reloads
+        of_the_proxy = ("connection", "date")  # which ends connections as it reloads
+        kept = {name: value for name, value in answer.headers.items() if name not in of_the_proxy}
         return answer.status_code, answer.content, kept
 
     deploy.deploy(clone, released, DeployConfig())
