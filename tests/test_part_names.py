@@ -38,6 +38,7 @@ OTHER_MEANINGS = {
     "stages/tune/": {"number", "seed"},  # of a trial
     "evergreen/estimators.py": {"seed"},  # of random numbers
     "stages/train/stage.py": {"seed"},
+    "stages/deploy/text_process.py": {"text", "tokens"},  # of an event of a stream
     "stages/trials/": {"number", "seed"},
     "cli/commands/trials.py": {"number"},
     "cli/commands/history/backfill.py": {"moment"},  # of a run that is made up for
