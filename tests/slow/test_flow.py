@@ -24,7 +24,7 @@ from evergreen.stages.pipeline import STAGES
 from tests.slow.prefect_api import open_api
 
 CELLS = [  # tests/slow/test_search.py and test_train.py strike the race, the search and the training
-    Cell("preprocess", "Prefect"),
+    Cell("validate", "Prefect"),
     Cell("collect", "SIGINT twice"),
     Cell("validate", "driver"),
     Cell("release", "driver"),

@@ -45,7 +45,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was(tmp_path):
     process, start = preparing(paths), time.monotonic()
     assert process.wait() == 0
     whole, seconds = folder_version(paths.ready), time.monotonic() - start
-    for _ in range(6):
+    for _ in range(4):
         process = preparing(paths)
         time.sleep(draw.uniform(0, seconds))
         process.send_signal(signal.SIGKILL)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 def server():
     pytest.importorskip("boto3")
     pytest.importorskip("moto")
-    address, asked, stop = s3_server.start("127.0.0.1", 0, "shop", every=5)
+    address, asked, stop = s3_server.start("127.0.0.1", 0, "shop", every=20)
     yield address, asked
     stop()
 
