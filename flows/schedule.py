@@ -26,6 +26,7 @@ from evergreen.stages.pipeline import names, read
 
 TICK_SECONDS = 60.0
 MAX_MISSED = 100  # runs of a pipeline that are made up for
+WITHOUT_LOCK = ("canary", "housekeeping", "monitor")  # flows that hold no lock of a pipeline's runs
 Show = Callable[[str], None]
 
 
@@ -90,11 +91,13 @@ def _serve(root: Path, operations: Mapping[str, Operation], show: Show, answer: 
 
     from prefect import serve
 
-    from evergreen.flows import work_pool
+    from evergreen.flows import server, work_pool
     from evergreen.flows.canary import begin_runs
     from evergreen.flows.scheduled_monitor import begin_run
 
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when SIGTERM ends it
+    if not pool:  # whose workers may do them meanwhile
+        server.mark_abandoned_crashed(flows=WITHOUT_LOCK)
     seen, deployments = read_last_seen(root), make_housekeeping_deployments(root, show)
     for name, operation in operations.items():
         runs = make_deployment(name, operation)

@@ -209,18 +209,21 @@ def _answers(url: str) -> bool:
         return False
 
 
-def mark_abandoned_crashed(tag: str, keep: Any = None) -> int:
-    """Mark flow runs with `tag` as crashed that count as running though their process died; return how many.
+def mark_abandoned_crashed(tag: str = "", keep: Any = None, *, flows: Sequence[str] = ()) -> int:
+    """Mark flow runs as crashed that count as running though their process died; return how many.
 
-    The caller holds the pipeline's lock: then no other process runs it. `keep` is the id of the caller's own run.
+    They are those with `tag`, or of `flows`. The caller holds the lock of the pipeline or of `watch`: then no other
+    process runs them. `keep` is the id of the caller's own run.
     """
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
     from prefect.states import Crashed
 
-    left = FlowRunFilter.model_validate({"tags": {"all_": [tag]}, "state": {"type": {"any_": ["RUNNING", "PENDING"]}}})
+    fields = {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}} | ({"tags": {"all_": [tag]}} if tag else {})
+    left = FlowRunFilter.model_validate(fields)
+    theirs = FlowFilter.model_validate({"name": {"any_": [*flows]}}) if flows else None
     with get_client(sync_client=True) as client:
-        runs = [run for run in client.read_flow_runs(flow_run_filter=left) if run.id != keep]
+        runs = [run for run in client.read_flow_runs(flow_filter=theirs, flow_run_filter=left) if run.id != keep]
         for run in runs:
             client.set_flow_run_state(run.id, Crashed(message="its process died"), force=True)
     return len(runs)

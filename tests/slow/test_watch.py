@@ -161,18 +161,25 @@ def test_what_a_killed_process_left_is_crashed_when_watching_begins_again(shop):
         due["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-01-01T00:00:00Z"}}
         for body in (ghost, due):
             api.post("/api/flow_runs/", json=body).raise_for_status()
+        for name, state in (("monitor", "RUNNING"), ("housekeeping", "PENDING"), ("canary", "RUNNING")):
+            flow = api.post("/api/flows/", json={"name": name}).raise_for_status().json()["id"]
+            body = {"flow_id": flow, "state": {"type": state}, "name": f"ghost {name}"}
+            api.post("/api/flow_runs/", json=body).raise_for_status()
     watching = command(shop, "watch")
     try:
         states = wait_for(
             lambda: (
-                (runs := flow_runs(shop))
-                and (both := {one: runs[one]["state_type"] for one in ("ghost", "due")})
+                (found := flow_runs(shop))
+                and (both := {one: found[one]["state_type"] for one in ("ghost", "due")})
                 and set(both.values()) <= {"CRASHED", "CANCELLED"}
                 and both
             ),
             watching,
         )
+        runs = flow_runs(shop)
     finally:
         watching.send_signal(signal.SIGTERM)
         watching.communicate(timeout=60)
     assert states == {"ghost": "CRASHED", "due": "CANCELLED"}
+    others = {run["state_type"] for name, run in runs.items() if name.startswith("ghost ")}
+    assert others == {"CRASHED"}
