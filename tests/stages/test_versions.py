@@ -44,7 +44,8 @@ def test_this_repositorys_graph_is_the_one_that_projects_get() -> None:
 def test_the_graph_has_the_stages_in_order() -> None:
     assert tuple(GRAPH) == ("versions", *STAGES)
     assert all(one["foreach"] == "${pipelines}" for one in GRAPH.values())
-    assert (ROOT / "params.yaml").read_text() == dvc_graph.PARAMS
+    heads = (text.partition("pipelines:")[0] for text in ((ROOT / "params.yaml").read_text(), dvc_graph.PARAMS))
+    assert next(heads) == next(heads)  # below it stands what was run in this clone
 
 
 @pytest.mark.parametrize("name", STAGES)
