@@ -10,6 +10,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evergreen.core.durations import DAY
 from evergreen.core.files import make_private
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from evergreen.stages.deploy.protocols import Call
 
 MAX_BYTES, KEPT = 2**26, 3  # of a file, and how many full ones are kept beside it
-MAX_AGE_SECONDS = 30 * 86_400.0  # of a file of a replica that has gone
+MAX_AGE_SECONDS = 30 * DAY  # of a file of a replica that has gone
 
 
 class AccessLog(RotatingFileHandler):
